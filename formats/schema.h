@@ -47,10 +47,15 @@ enum hw_axis {
     HW_AXIS_EVENT,
     HW_AXIS_SPAN_ROW,
     HW_AXIS_VOCAB,
+    HW_AXIS_ID,
+    HW_AXIS_BYTE,
+    HW_AXIS_ID_BOUND,
     HW_N_AXES
 };
 
 enum { HW_MAX_AXES = 5 };
+
+// Sites of a capture file that are the writer's own, not a probe's, have record "" (columns, vocabulary, provenance).
 
 enum hw_element { HW_ELEMENT_F4, HW_ELEMENT_F2, HW_ELEMENT_U2, HW_ELEMENT_I4, HW_ELEMENT_I8, HW_ELEMENT_U1, HW_ELEMENT_VSTR };
 
@@ -76,6 +81,9 @@ struct hw_schema_row {
 };
 
 const struct hw_schema_row *hw_schema_row(enum hw_dataset dataset);
+// The dataset of that group and name, or HW_N_DATASETS where there is none.
+enum hw_dataset hw_schema_find(enum hw_group group, const char *name);
+bool hw_schema_is_bool(enum hw_dataset dataset); // u1 columns that say yes or no
 const char *hw_group_name(enum hw_group group); // "" for the root, "attention", ...
 const char *hw_axis_name(enum hw_axis axis);    // "token", "layer", ...
 size_t hw_element_bytes(enum hw_element element);
@@ -112,6 +120,9 @@ struct hw_layout {
     size_t n_spans;
     bool has_token_text;
     bool has_prompt_text;
+    // Datasets whose first axis is the layer do not grow with prompts: the whole of each that `has`, [n_layers, ...] of the group (NULL for
+    // the others). `recorded` and head_kv_head need none; edits_json takes a string.
+    const void *fixed[HW_N_DATASETS];
 };
 
 // Bytes of one row of a dataset under a layout (product of the axes after lead and slab times the element); 0 for vstr.

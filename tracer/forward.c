@@ -1,0 +1,285 @@
+// The one forward pass. The order of sites is the order of this file.
+//
+// Every stage asks with one bit test whether anybody watches. Nothing here knows a family or a
+// probe: switches are those of struct hw_model_desc. Rows of a prompt pass the MLP in blocks, so
+// that memory grows with T x d_model, never with T x d_mlp.
+#include <string.h>
+
+#include "kernels/size.h"
+#include "tracer/session_internal.h"
+
+static bool is_watched(const struct hw_pass *pass, size_t layer, enum hw_site site) {
+    return pass->observer != NULL && (pass->observer->watch[layer] >> site & 1u) != 0;
+}
+
+static struct hw_site_event event_of(const struct hw_pass *pass, enum hw_site site, size_t layer) {
+    struct hw_site_event event = {.site = site,
+                                  .layer = layer,
+                                  .row_first = pass->first,
+                                  .n_rows = pass->n,
+                                  .n_tokens = pass->n,
+                                  .pass_first = pass->first};
+    return event;
+}
+
+// Shows whole rows [n, width] at a site of a layer, where watched.
+static enum hw_status show(const struct hw_pass *pass, enum hw_site site, size_t layer,
+                           const float *data, size_t width, struct hw_error *err) {
+    if (!is_watched(pass, layer, site)) {
+        return HW_OK;
+    }
+    struct hw_site_event event = event_of(pass, site, layer);
+    event.width = width;
+    event.ld = width;
+    event.data = data;
+    return pass->observer->on_site(pass->observer->self, &event, err);
+}
+
+static void embed(struct hw_session *s, const struct hw_pass *pass) {
+    const struct hw_model *m = s->model;
+    size_t d = m->desc.d_model;
+    const struct hw_weight *tokens = &m->token_embedding;
+    for (size_t i = 0; i < pass->n; i++) {
+        const unsigned char *row = tokens->data;
+        row += (tokens->first + pass->ids[i]) * tokens->row_bytes;
+        s->ops.dequantize(tokens->dtype, row, d, s->resid + i * d);
+        if (m->desc.position == HW_POSITION_LEARNED) {
+            const struct hw_weight *positions = &m->position_embedding;
+            const unsigned char *at = positions->data;
+            at += (positions->first + pass->first + i) * positions->row_bytes;
+            s->ops.dequantize(positions->dtype, at, d, s->normed);
+            s->ops.add(&s->exec, s->resid + i * d, s->normed, d);
+        }
+    }
+}
+
+static void normalise(struct hw_session *s, const struct hw_norm_weights *w, const float *x,
+                      size_t n, float *y, float *scale) {
+    const struct hw_model_desc *d = &s->model->desc;
+    if (d->norm == HW_NORM_RMS) {
+        s->ops.rms_norm(&s->exec, x, n, d->d_model, w->weight, d->norm_eps, y, scale);
+    } else {
+        s->ops.layer_norm(&s->exec, x, n, d->d_model, w->weight, w->bias, d->norm_eps, y, scale);
+    }
+}
+
+static void apply(struct hw_session *s, const struct hw_linear_weights *w, const float *x, size_t n,
+                  float *y) {
+    s->ops.linear(&s->exec, x, n, w->w.n_in, &w->w, w->bias, y, w->w.n_out);
+}
+
+// Keys and values of this pass go straight to where later passes of the prompt look for them.
+static float *kept(const struct hw_session *s, float *base, size_t layer) {
+    const struct hw_model_desc *d = &s->model->desc;
+    size_t slot = s->layers_kept > 1 ? layer : 0;
+    return base + slot * s->max_keys * d->n_kv_heads * d->d_head;
+}
+
+static void rotate(struct hw_session *s, const struct hw_pass *pass, float *x, size_t n_heads) {
+    const struct hw_model_desc *d = &s->model->desc;
+    size_t at = pass->first * (d->n_rot / 2);
+    s->ops.rope(&s->exec, x, pass->n, n_heads * d->d_head, n_heads, d->d_head, d->n_rot,
+                d->is_rope_interleaved, s->cosine + at, s->sine + at);
+}
+
+static enum hw_status project_qkv(struct hw_session *s, const struct hw_pass *pass, size_t layer,
+                                  struct hw_error *err) {
+    const struct hw_model_desc *d = &s->model->desc;
+    const struct hw_layer_weights *w = &s->model->layers[layer];
+    size_t q_width = d->n_heads * d->d_head;
+    size_t kv_width = d->n_kv_heads * d->d_head;
+    float *k = kept(s, s->keys, layer) + pass->first * kv_width;
+    float *v = kept(s, s->values, layer) + pass->first * kv_width;
+    apply(s, &w->q, s->normed, pass->n, s->q);
+    apply(s, &w->k, s->normed, pass->n, k);
+    apply(s, &w->v, s->normed, pass->n, v);
+    enum hw_status status = show(pass, HW_SITE_Q, layer, s->q, q_width, err);
+    status = status == HW_OK ? show(pass, HW_SITE_K, layer, k, kv_width, err) : status;
+    status = status == HW_OK ? show(pass, HW_SITE_V, layer, v, kv_width, err) : status;
+    if (status != HW_OK) {
+        return status;
+    }
+    if (d->position == HW_POSITION_ROPE) {
+        rotate(s, pass, s->q, d->n_heads);
+        rotate(s, pass, k, d->n_kv_heads);
+    }
+    status = show(pass, HW_SITE_ROT_Q, layer, s->q, q_width, err);
+    return status == HW_OK ? show(pass, HW_SITE_ROT_K, layer, k, kv_width, err) : status;
+}
+
+static enum hw_status attend(struct hw_session *s, const struct hw_pass *pass, size_t layer,
+                             struct hw_error *err) {
+    const struct hw_model_desc *d = &s->model->desc;
+    size_t kv_width = d->n_kv_heads * d->d_head;
+    struct hw_attention_args args = {
+        .q = s->q,
+        .k = kept(s, s->keys, layer),
+        .v = kept(s, s->values, layer),
+        .z = s->z,
+        .q_stride = d->n_heads * d->d_head,
+        .k_stride = kv_width,
+        .v_stride = kv_width,
+        .z_stride = d->n_heads * d->d_head,
+        .n_queries = pass->n,
+        .n_keys = pass->first + pass->n,
+        .n_heads = d->n_heads,
+        .n_kv_heads = d->n_kv_heads,
+        .d_head = d->d_head,
+        .query_first = pass->first,
+        .score_scale = d->score_scale[layer],
+    };
+    const struct hw_observer *o = pass->observer;
+    struct hw_site_event event = event_of(pass, HW_SITE_Z, layer);
+    bool is_asked = o != NULL && o->attention != NULL;
+    for (size_t call = 0; call == 0 || is_asked; call++) {
+        memset(&args.request, 0, sizeof args.request);
+        bool is_recording = is_asked && o->attention(o->self, layer, call, &event, &args.request);
+        if (call > 0 && !is_recording) {
+            break;
+        }
+        s->ops.attention(&s->exec, &args);
+        args.z = NULL; // later calls only hand out more maps
+        if (is_recording) {
+            enum hw_status status = o->attention_done(o->self, layer, &event, &args.request, err);
+            if (status != HW_OK) {
+                return status;
+            }
+        }
+        is_asked = is_recording;
+    }
+    return HW_OK;
+}
+
+static enum hw_status attention_block(struct hw_session *s, const struct hw_pass *pass,
+                                      size_t layer, struct hw_error *err) {
+    const struct hw_model_desc *d = &s->model->desc;
+    const struct hw_layer_weights *w = &s->model->layers[layer];
+    normalise(s, &w->attention_norm, s->resid, pass->n, s->normed, s->scale);
+    enum hw_status status = show(pass, HW_SITE_LN1_SCALE, layer, s->scale, 1, err);
+    status = status == HW_OK ? project_qkv(s, pass, layer, err) : status;
+    status = status == HW_OK ? attend(s, pass, layer, err) : status;
+    status =
+        status == HW_OK ? show(pass, HW_SITE_Z, layer, s->z, d->n_heads * d->d_head, err) : status;
+    if (status != HW_OK) {
+        return status;
+    }
+    apply(s, &w->o, s->z, pass->n, s->out);
+    return show(pass, HW_SITE_ATTN_OUT, layer, s->out, d->d_model, err);
+}
+
+static enum hw_status mlp_block(struct hw_session *s, const struct hw_pass *pass, size_t layer,
+                                struct hw_error *err) {
+    const struct hw_model_desc *d = &s->model->desc;
+    const struct hw_layer_weights *w = &s->model->layers[layer];
+    normalise(s, &w->mlp_norm, s->resid, pass->n, s->normed, s->scale);
+    enum hw_status status = show(pass, HW_SITE_LN2_SCALE, layer, s->scale, 1, err);
+    for (size_t first = 0; first < pass->n && status == HW_OK; first += HW_ROW_BLOCK) {
+        size_t n = hw_size_min(pass->n - first, HW_ROW_BLOCK);
+        const float *x = s->normed + first * d->d_model;
+        apply(s, &w->up, x, n, s->up);
+        float *inner = s->up;
+        if (d->is_gated) {
+            apply(s, &w->gate, x, n, s->gate);
+            s->ops.activate(&s->exec, d->activation, s->gate, s->up, n * d->d_mlp);
+            inner = s->gate;
+        } else {
+            s->ops.activate(&s->exec, d->activation, s->up, NULL, n * d->d_mlp);
+        }
+        if (is_watched(pass, layer, HW_SITE_MLP_POST)) {
+            struct hw_site_event event = event_of(pass, HW_SITE_MLP_POST, layer);
+            event.row_first = pass->first + first;
+            event.n_rows = n;
+            event.width = d->d_mlp;
+            event.ld = d->d_mlp;
+            event.data = inner;
+            status = pass->observer->on_site(pass->observer->self, &event, err);
+        }
+        apply(s, &w->down, inner, n, s->mlp_out + first * d->d_model);
+    }
+    return status == HW_OK ? show(pass, HW_SITE_MLP_OUT, layer, s->mlp_out, d->d_model, err)
+                           : status;
+}
+
+static enum hw_status run_layer(struct hw_session *s, const struct hw_pass *pass, size_t layer,
+                                struct hw_error *err) {
+    const struct hw_model_desc *d = &s->model->desc;
+    size_t n_values = pass->n * d->d_model;
+    enum hw_status status = show(pass, HW_SITE_RESID_PRE, layer, s->resid, d->d_model, err);
+    status = status == HW_OK ? attention_block(s, pass, layer, err) : status;
+    if (status == HW_OK && !d->is_parallel) {
+        s->ops.add(&s->exec, s->resid, s->out, n_values);
+        status = show(pass, HW_SITE_RESID_MID, layer, s->resid, d->d_model, err);
+    }
+    status = status == HW_OK ? mlp_block(s, pass, layer, err) : status;
+    if (status != HW_OK) {
+        return status;
+    }
+    if (d->is_parallel) {
+        s->ops.add(&s->exec, s->resid, s->out, n_values);
+    }
+    s->ops.add(&s->exec, s->resid, s->mlp_out, n_values);
+    status = show(pass, HW_SITE_RESID_POST, layer, s->resid, d->d_model, err);
+    if (status == HW_OK && pass->observer != NULL && pass->observer->layer_end != NULL) {
+        status = pass->observer->layer_end(pass->observer->self, layer, err);
+    }
+    return status;
+}
+
+// Rows of the unembedding that the observer asked for; targets are the tokens that follow, the last
+// row's is the row's own (its loss is nobody's).
+static enum hw_status unembed_rows(struct hw_session *s, const struct hw_pass *pass,
+                                   struct hw_error *err) {
+    const struct hw_observer *o = pass->observer;
+    const struct hw_linear_weights *w = &s->model->unembed;
+    size_t d = s->model->desc.d_model;
+    size_t block = o->unembed_block > 0 ? o->unembed_block : pass->n;
+    for (size_t i = 0; i < pass->n; i++) {
+        s->targets[i] = pass->ids[i + 1 < pass->n ? i + 1 : i];
+    }
+    for (size_t first = 0; first < pass->n; first += block) {
+        struct hw_site_event event = event_of(pass, HW_SITE_UNEMBED, 0);
+        event.row_first = pass->first + first;
+        event.n_rows = hw_size_min(pass->n - first, block);
+        struct hw_unembed_out out = {0};
+        if (!o->unembed(o->self, &event, &out)) {
+            continue;
+        }
+        s->ops.unembed(&s->exec, s->normed + first * d, event.n_rows, d, &w->w, w->bias,
+                       s->targets + first, &out);
+        enum hw_status status = o->unembed_done(o->self, &event, &out, err);
+        if (status != HW_OK) {
+            return status;
+        }
+    }
+    return HW_OK;
+}
+
+enum hw_status hw_forward(struct hw_session *s, const struct hw_pass *pass, uint32_t *ret_next,
+                          struct hw_error *err) {
+    const struct hw_model_desc *d = &s->model->desc;
+    embed(s, pass);
+    enum hw_status status = show(pass, HW_SITE_EMBED, d->n_layers, s->resid, d->d_model, err);
+    for (size_t layer = 0; layer < d->n_layers && status == HW_OK; layer++) {
+        status = run_layer(s, pass, layer, err);
+    }
+    if (status != HW_OK) {
+        return status;
+    }
+    bool has_rows = is_watched(pass, d->n_layers, HW_SITE_UNEMBED);
+    if (!has_rows && ret_next == NULL && !is_watched(pass, d->n_layers, HW_SITE_FINAL)) {
+        return HW_OK;
+    }
+    normalise(s, &s->model->final_norm, s->resid, pass->n, s->normed, s->scale);
+    status = show(pass, HW_SITE_FINAL, d->n_layers, s->normed, d->d_model, err);
+    if (status == HW_OK && has_rows) {
+        status = unembed_rows(s, pass, err);
+    }
+    if (status == HW_OK && ret_next != NULL) {
+        float logit;
+        struct hw_unembed_out out = {.top_id = ret_next, .top_logit = &logit, .n_top = 1};
+        const struct hw_linear_weights *w = &s->model->unembed;
+        s->ops.unembed(&s->exec, s->normed + (pass->n - 1) * d->d_model, 1, d->d_model, &w->w,
+                       w->bias, pass->ids, &out);
+    }
+    return status;
+}
