@@ -1,8 +1,8 @@
 # GGUF twins of the tiny models: the same weights, laid out as llama.cpp's converter does.
 #
-# llama: rows of q and k (and their biases) permuted for interleaved rope.  gpt2: Conv1D transposed.  gpt_neox: q, k, v
-# of all heads one after another.  Quantisation works along rows, so it commutes with all of these: the twin's weights
-# in the original layout are dequantise(quantise(w)).
+# llama: rows of q and k (and their biases) permuted for interleaved rope.  gpt2: Conv1D transposed.
+# gpt_neox: q, k, v of all heads one after another.  Quantisation works along rows, so it commutes
+# with all of these: the twin's weights in the original layout are dequantise(quantise(w)).
 import copy
 
 import gguf
@@ -13,18 +13,53 @@ from gguf import GGMLQuantizationType as Type
 import tiny
 
 F32, F16, Q8_0 = Type.F32, Type.F16, Type.Q8_0
-TWINS = {"llama-gqa": (F32, F16, Q8_0), "llama-bias": (F32,), "llama-rope-llama3": (F32,), "llama-head-dim": (F32,),
-         "llama-rope-linear": (F32,), "gpt2": (F32,), "gpt-neox-parallel": (F32,)}
+TWINS = {
+    "llama-gqa": (F32, F16, Q8_0),
+    "llama-bias": (F32,),
+    "llama-rope-llama3": (F32,),
+    "llama-head-dim": (F32,),
+    "llama-rope-linear": (F32,),
+    "gpt2": (F32,),
+    "gpt-neox-parallel": (F32,),
+}
 
-LLAMA = {"self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",
-         "self_attn.o_proj": "attn_output", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up",
-         "mlp.down_proj": "ffn_down", "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm"}
-GPT2 = {"attn.c_attn": "attn_qkv", "attn.c_proj": "attn_output", "mlp.c_fc": "ffn_up", "mlp.c_proj": "ffn_down",
-        "ln_1": "attn_norm", "ln_2": "ffn_norm"}
-NEOX = {"attention.query_key_value": "attn_qkv", "attention.dense": "attn_output", "mlp.dense_h_to_4h": "ffn_up",
-        "mlp.dense_4h_to_h": "ffn_down", "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm"}
-TOP = {"embed_tokens": "token_embd", "wte": "token_embd", "embed_in": "token_embd", "wpe": "position_embd",
-       "norm": "output_norm", "ln_f": "output_norm", "final_layer_norm": "output_norm", "lm_head": "output"}
+LLAMA = {
+    "self_attn.q_proj": "attn_q",
+    "self_attn.k_proj": "attn_k",
+    "self_attn.v_proj": "attn_v",
+    "self_attn.o_proj": "attn_output",
+    "mlp.gate_proj": "ffn_gate",
+    "mlp.up_proj": "ffn_up",
+    "mlp.down_proj": "ffn_down",
+    "input_layernorm": "attn_norm",
+    "post_attention_layernorm": "ffn_norm",
+}
+GPT2 = {
+    "attn.c_attn": "attn_qkv",
+    "attn.c_proj": "attn_output",
+    "mlp.c_fc": "ffn_up",
+    "mlp.c_proj": "ffn_down",
+    "ln_1": "attn_norm",
+    "ln_2": "ffn_norm",
+}
+NEOX = {
+    "attention.query_key_value": "attn_qkv",
+    "attention.dense": "attn_output",
+    "mlp.dense_h_to_4h": "ffn_up",
+    "mlp.dense_4h_to_h": "ffn_down",
+    "input_layernorm": "attn_norm",
+    "post_attention_layernorm": "ffn_norm",
+}
+TOP = {
+    "embed_tokens": "token_embd",
+    "wte": "token_embd",
+    "embed_in": "token_embd",
+    "wpe": "position_embd",
+    "norm": "output_norm",
+    "ln_f": "output_norm",
+    "final_layer_norm": "output_norm",
+    "lm_head": "output",
+}
 ARCHITECTURES = {"llama": ("llama", LLAMA), "gpt2": ("gpt2", GPT2), "gpt_neox": ("gptneox", NEOX)}
 
 
@@ -34,7 +69,7 @@ def gguf_name(key, blocks):
     words = stem.split(".")
     for i, word in enumerate(words):
         if word.isdigit():
-            return f"blk.{word}.{blocks['.'.join(words[i + 1:])]}.{part}"
+            return f"blk.{word}.{blocks['.'.join(words[i + 1 :])]}.{part}"
     return f"{TOP[words[-1]]}.{part}"
 
 
@@ -67,7 +102,9 @@ def requantised(model, kind):
     for key, tensor in model.state_dict().items():
         w = tensor.numpy()
         t = stored_type(key, w, kind)
-        state[key] = torch.from_numpy(gguf.dequantize(gguf.quantize(w, t), t).astype(np.float32).reshape(w.shape))
+        state[key] = torch.from_numpy(
+            gguf.dequantize(gguf.quantize(w, t), t).astype(np.float32).reshape(w.shape)
+        )
     twin.load_state_dict(state)
     twin.tie_weights()
     return twin
@@ -109,11 +146,17 @@ def add_settings(out, config):
 
 def llama3_divisors(rope, width):
     wave = 2 * np.pi * rope["rope_theta"] ** (np.arange(0, width, 2) / width)
-    long, short = (rope["original_max_position_embeddings"] / rope[k] for k in ("low_freq_factor", "high_freq_factor"))
+    long, short = (
+        rope["original_max_position_embeddings"] / rope[k]
+        for k in ("low_freq_factor", "high_freq_factor")
+    )
     smooth = (rope["original_max_position_embeddings"] / wave - rope["low_freq_factor"]) / (
-        rope["high_freq_factor"] - rope["low_freq_factor"])
+        rope["high_freq_factor"] - rope["low_freq_factor"]
+    )
     middle = 1 / ((1 - smooth) / rope["factor"] + smooth)
-    return np.where(wave < short, 1, np.where(wave > long, rope["factor"], middle)).astype(np.float32)
+    return np.where(wave < short, 1, np.where(wave > long, rope["factor"], middle)).astype(
+        np.float32
+    )
 
 
 def add_tokenizer(out):
@@ -148,7 +191,7 @@ def write(path, name, model, kind):
 
 
 def write_all(name, model, folder):
-    """Writes the twins; yields (twin name, model to make a golden of), None where the weights are the same."""
+    """Writes the twins; yields (name, model for a golden or None where weights are the same)."""
     for kind in TWINS.get(name, ()):
         twin = f"{name}-{kind.name.lower()}"
         write(folder / f"{twin}.gguf", twin, model, kind)

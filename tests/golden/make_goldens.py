@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-# Makes everything under tests/golden that comes from Python: the tiny models, their GGUF twins, and the goldens.
-# Needs torch, transformers 5, gguf, safetensors.  README.md says what each file holds.
-# Run: make_goldens.py tiny [NAME...]
+# Makes everything under tests/golden that comes from Python: the tiny models, their GGUF twins, and
+# the goldens. Needs torch, transformers 5, gguf, safetensors.  README.md says what each file holds.
+# Run: make_goldens.py tiny [NAME...] | smollm2 FILE.gguf
 import os
 import pathlib
 import sys
@@ -11,9 +11,10 @@ import torch  # noqa: E402
 import transformers  # noqa: E402
 
 import gguf_twins  # noqa: E402
+import smollm2  # noqa: E402
 import store  # noqa: E402
 import tiny  # noqa: E402
-from reference import as_float64, float64_only, run  # noqa: E402
+from reference import as_float64, run  # noqa: E402
 
 HERE = pathlib.Path(__file__).resolve().parent
 
@@ -23,13 +24,23 @@ def everything(site, layer, tensor):
 
 
 def tiny_plan(n):
-    """Up to 7 tokens everything; 33 the main sites whole; 70 only rows, past two blocks of 32 queries."""
+    """Up to 7 tokens everything; 33 the main sites whole; 70 only rows (past 64)."""
     if n <= 7:
         return {site: None for site in store.SITES}
     if n <= 33:
         few = store.last_rows(n, 3)
-        return {"residual": None, "pattern": None, "value": None, "z": None, "final": few, "logits": few,
-                "head_result": few, "attention_output": few, "mlp_output": few, "token_logprob": None}
+        return {
+            "residual": None,
+            "pattern": None,
+            "value": None,
+            "z": None,
+            "final": few,
+            "logits": few,
+            "head_result": few,
+            "attention_output": few,
+            "mlp_output": few,
+            "token_logprob": None,
+        }
     few = store.last_rows(n, 4)
     return {"residual": few, "pattern": few, "z": few, "logits": few[-1:], "token_logprob": None}
 
@@ -40,8 +51,13 @@ def tiny_golden(model, name, path, note):
     for i, ids in enumerate(tiny.prompts(name)):
         exact, single = run(exact_model, ids, everything), run(model, ids, everything)
         store.prompt_entries(tensors, f"p{i}", ids, exact, single, tiny_plan(len(ids)))
-    store.write(path, tensors, f"{note}; transformers {transformers.__version__}, torch {torch.__version__}")
-    print(f"{path.name:36} {path.stat().st_size:8}", *(f"{s}={tensors['error.' + s][0]:.1e}" for s in store.SITES))
+    store.write(
+        path, tensors, f"{note}; transformers {transformers.__version__}, torch {torch.__version__}"
+    )
+    print(
+        f"{path.name:36} {path.stat().st_size:8}",
+        *(f"{s}={tensors['error.' + s][0]:.1e}" for s in store.SITES),
+    )
 
 
 def make_tiny(names):
@@ -49,7 +65,11 @@ def make_tiny(names):
         folder = HERE / "models" / name
         tiny.save(name, tiny.build(name), folder)
         # Loaded again, so that the files are what is measured, old spellings included.
-        model = tiny.MODELS[name][0].from_pretrained(folder, attn_implementation="eager", dtype=torch.float32).eval()
+        model = (
+            tiny.MODELS[name][0]
+            .from_pretrained(folder, attn_implementation="eager", dtype=torch.float32)
+            .eval()
+        )
         compare_states(tiny.build(name), model)
         tiny_golden(model, name, HERE / "tiny" / f"{name}.safetensors", name)
         for twin, twin_model in gguf_twins.write_all(name, model, HERE / "models"):
@@ -71,6 +91,8 @@ def main():
     what, rest = sys.argv[1], sys.argv[2:]
     if what == "tiny":
         make_tiny(rest)
+    elif what == "smollm2" and len(rest) == 1:
+        smollm2.make(pathlib.Path(rest[0]), HERE)
     else:
         raise SystemExit(__doc__)
 

@@ -1,9 +1,10 @@
 # The oracle: transformers' own model classes, run in true float64, with every site caught by hooks.
 #
-# model.double() is not a float64 run: inside, norms, softmax and rope ask for float32.  Float64Only changes every such
-# request to float64 below the Python code, whatever class asks, and raises if an operation still returns a narrower
-# float; so no class needs a patch of its own, and none can be forgotten.  The model is built under it as well, because
-# rope frequencies are computed in the constructor.
+# model.double() is not a float64 run: inside, norms, softmax and rope ask for float32.  Float64Only
+# changes every such request to float64 below the Python code, whatever class asks, and raises if an
+# operation still returns a narrower float; so no class needs a patch of its own, and none can be
+# forgotten.  The model is built under it as well, because rope frequencies are computed in the
+# constructor.
 import contextlib
 import sys
 
@@ -91,9 +92,10 @@ def head_outputs(model, layer, z):
 
 @torch.no_grad()
 def run(model, ids, keep):
-    """One forward pass.  keep(site, layer, tensor) takes each site without its batch axis and returns what to store or
-    None; the result is {site: {layer: array}}.  Sites: residual (layer = depth), pattern [H, T, T], query and key after
-    rotation, value [T, Hkv, dh], z [T, H, dh], head_result [T, H, C], attention_output, mlp_output [T, C], final, logits.
+    """One forward pass.  keep(site, layer, tensor) takes each site without its batch axis and returns
+    what to store or None; the result is {site: array [layer, ...]}.  Sites: residual (layer is
+    depth), pattern [H, T, T], query and key after rotation, value [T, Hkv, dh], z [T, H, dh],
+    head_result [T, H, C], attention_output, mlp_output [T, C], final, logits, token_logprob.
     """
     config = model.config
     family = FAMILIES[config.model_type]
@@ -121,10 +123,18 @@ def run(model, ids, keep):
         return out
 
     def hook(module, site, layer):
-        handles.append(module.register_forward_hook(lambda m, a, out: put(site, layer, _first(out))))
+        handles.append(
+            module.register_forward_hook(lambda m, a, out: put(site, layer, _first(out)))
+        )
 
-    handles.append(blocks[0].register_forward_pre_hook(
-        lambda m, args, kwargs: put("residual", 0, args[0] if args else kwargs["hidden_states"]), with_kwargs=True))
+    handles.append(
+        blocks[0].register_forward_pre_hook(
+            lambda m, args, kwargs: put(
+                "residual", 0, args[0] if args else kwargs["hidden_states"]
+            ),
+            with_kwargs=True,
+        )
+    )
     for layer, block in enumerate(blocks):
         hook(block, "residual", layer + 1)
         hook(getattr(block, family.attention), "attention_output", layer)
@@ -132,7 +142,11 @@ def run(model, ids, keep):
     hook(getattr(base, family.norm), "final", 0)
     eager_module.eager_attention_forward = watched
     try:
-        mode = float64_only() if next(model.parameters()).dtype == torch.float64 else contextlib.nullcontext()
+        mode = (
+            float64_only()
+            if next(model.parameters()).dtype == torch.float64
+            else contextlib.nullcontext()
+        )
         with mode:
             out = model(input_ids=torch.tensor([ids]), use_cache=False)
             put("logits", 0, out.logits)
@@ -146,13 +160,14 @@ def run(model, ids, keep):
     return {site: np.stack([layers[l] for l in sorted(layers)]) for site, layers in found.items()}
 
 
-# The comparison.  Massive activations hide errors, so the 8 channels that are largest in the reference are left out.
+# The comparison.  Massive activations hide errors, so the 8 channels that are largest in the
+# reference are left out.
 N_LEFT_OUT = 8
 ABSOLUTE = ("pattern", "token_logprob")
 
 
 def activation_error(reference, other):
-    """Largest over the leading axes of |other - reference| / |reference|, on the last axis less its 8 largest."""
+    """Largest |other - reference| / |reference| of a row, without its 8 largest channels."""
     a = np.asarray(reference, np.float64).reshape(-1, reference.shape[-1])
     b = np.asarray(other, np.float64).reshape(a.shape)
     n_left_out = min(N_LEFT_OUT, a.shape[1] - 1)
@@ -163,7 +178,7 @@ def activation_error(reference, other):
 
 
 def error(site, reference, other):
-    """The one number by which a site is compared; the last two axes of z, query, key and value are one row."""
+    """The one number of a site; the last two axes of z, query, key and value are one row."""
     if site in ABSOLUTE:
         return float(np.abs(np.asarray(other, np.float64) - reference).max(initial=0))
     if site in ("z", "query", "key", "value"):

@@ -1,11 +1,22 @@
-# Golden files: safetensors with F64 tensors, readable by any safetensors reader; what each name means is in README.md.
+# Golden files: safetensors with F64 tensors, readable by any safetensors reader; what each name
+# means is in README.md.
 import numpy as np
 from safetensors.numpy import save_file
 
 from reference import error
 
-SITES = ("residual", "pattern", "value", "z", "head_result", "attention_output", "mlp_output", "final", "logits",
-         "token_logprob")
+SITES = (
+    "residual",
+    "pattern",
+    "value",
+    "z",
+    "head_result",
+    "attention_output",
+    "mlp_output",
+    "final",
+    "logits",
+    "token_logprob",
+)
 
 
 def last_rows(n, n_rows):
@@ -23,7 +34,7 @@ def select(site, array, rows):
 
 
 def prompt_entries(tensors, prefix, ids, exact, single, plan):
-    """Adds one prompt: ids, the chosen rows of each site, and transformers' own float32 error over ALL rows.
+    """Adds one prompt: ids, chosen rows of each site, transformers' float32 error over ALL rows.
 
     plan: {site: rows or None for all}; sites that it lacks have only their error stored."""
     tensors[f"{prefix}.ids"] = np.array(ids, np.int64)
@@ -33,7 +44,9 @@ def prompt_entries(tensors, prefix, ids, exact, single, plan):
         tensors[f"{prefix}.error.{site}"] = np.array([error(site, exact[site], single[site])])
         if site in plan:
             rows = plan[site]
-            tensors[f"{prefix}.{site}"] = np.ascontiguousarray(select(site, exact[site], rows), np.float64)
+            tensors[f"{prefix}.{site}"] = np.ascontiguousarray(
+                select(site, exact[site], rows), np.float64
+            )
             if rows is not None:
                 tensors[f"{prefix}.rows.{site}"] = np.array(rows, np.int64)
 
