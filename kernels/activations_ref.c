@@ -53,7 +53,7 @@ static uint16_t half_of(float x) {
     }
     int exponent;
     (void)frexp(a, &exponent); // a = f 2^exponent, f in [.5, 1)
-    int unit = exponent - 11 > -24 ? exponent - 11 : -24;
+    int unit = a > 0 && exponent - 11 > -24 ? exponent - 11 : -24;
     double q = nearbyint(ldexp(a, -unit)); // to even
     // In units of 2^-24 halves run on as integers: a carry into the next binade is a carry in the
     // bits.

@@ -1,0 +1,9 @@
+// rope for AVX2; see rope_lanes.h.
+#define ROPE(name) name##_avx2
+#include "kernels/rope_lanes.h"
+
+void hw_register_rope_avx2(struct hw_ops *ops);
+
+void hw_register_rope_avx2(struct hw_ops *ops) {
+    HW_OPS_SET(ops, rope, rope_avx2);
+}
