@@ -157,9 +157,60 @@ int hw_schema_slab_axis(enum hw_dataset dataset) {
     return has_slab ? 1 : -1;
 }
 
+void hw_layout_init(struct hw_layout *layout) {
+    *layout = (struct hw_layout){0};
+    for (int i = 0; i < HW_N_DATASETS; i++) {
+        layout->element[i] = rows[i].element;
+    }
+}
+
+enum hw_element hw_layout_element(const struct hw_layout *layout, enum hw_dataset dataset) {
+    enum hw_element standard = rows[dataset].element;
+    return standard == HW_ELEMENT_F4 || standard == HW_ELEMENT_F2 ? layout->element[dataset]
+                                                                  : standard;
+}
+
+static bool has_group(const struct hw_layout *layout, enum hw_group group) {
+    for (int i = 0; i < HW_N_DATASETS; i++) {
+        if (rows[i].group == group && rows[i].record[0] != '\0' && layout->has[i]) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool hw_layout_has(const struct hw_layout *layout, enum hw_dataset dataset) {
+    const struct hw_schema_row *row = &rows[dataset];
+    if (row->record[0] != '\0') {
+        return layout->has[dataset];
+    }
+    const struct hw_group_axes *axes = &layout->groups[row->group];
+    if (row->group == HW_GROUP_VOCABULARY || row->group == HW_GROUP_PROVENANCE) {
+        return false;
+    }
+    if (strcmp(row->name, "recorded") == 0) {
+        return axes->recorded != NULL && axes->n_layers > 0 && axes->n_heads > 0;
+    }
+    if (row->group != HW_GROUP_ROOT) {
+        return has_group(layout, row->group) &&
+               (dataset != HW_DS_ATTENTION_N_TOKENS || layout->has[HW_DS_ATTENTION_PATTERN] ||
+                layout->has[HW_DS_ATTENTION_SCORES]);
+    }
+    switch (dataset) {
+    case HW_DS_PROMPT_TEXT:
+        return layout->has_prompt_text;
+    case HW_DS_TOKEN_TEXT:
+        return layout->has_token_text;
+    case HW_DS_HEAD_KV_HEAD:
+        return axes->n_heads > 0;
+    default:
+        return true;
+    }
+}
+
 size_t hw_layout_row_bytes(const struct hw_layout *layout, enum hw_dataset dataset) {
     const struct hw_schema_row *row = &rows[dataset];
-    size_t bytes = hw_element_bytes(layout->element[dataset]);
+    size_t bytes = hw_element_bytes(hw_layout_element(layout, dataset));
     for (size_t i = hw_schema_slab_axis(dataset) == 1 ? 2 : 1; i < row->n_axes; i++) {
         if (!hw_size_mul(bytes, hw_layout_axis(layout, row->group, row->axes[i]), &bytes)) {
             return SIZE_MAX; // no buffer of that size can be had, so the plan refuses it

@@ -55,8 +55,6 @@ enum hw_axis {
 
 enum { HW_MAX_AXES = 5 };
 
-// Sites of a capture file that are the writer's own, not a probe's, have record "" (columns, vocabulary, provenance).
-
 enum hw_element { HW_ELEMENT_F4, HW_ELEMENT_F2, HW_ELEMENT_U2, HW_ELEMENT_I4, HW_ELEMENT_I8, HW_ELEMENT_U1, HW_ELEMENT_VSTR };
 
 enum hw_dataset {
@@ -72,7 +70,7 @@ struct hw_schema_row {
     enum hw_element element; // default; maps, scores, activations, logits and vectors may be narrower by option
     enum hw_axis axes[HW_MAX_AXES];
     size_t n_axes;
-    const char *record;      // the --record name that writes it; "" for the columns of every capture
+    const char *record;      // the --record names that write it; "" for what the writer adds by itself
     const char *long_name;
     const char *units;
     const char *description; // one sentence with the formula
@@ -125,6 +123,13 @@ struct hw_layout {
     const void *fixed[HW_N_DATASETS];
 };
 
+// An empty layout: nothing recorded, every element as the schema has it.
+void hw_layout_init(struct hw_layout *layout);
+// The element a dataset is stored as: element[] where the schema says a float, the schema's otherwise.
+enum hw_element hw_layout_element(const struct hw_layout *layout, enum hw_dataset dataset);
+// Whether a capture of this layout holds the dataset: has[] of the probes' datasets; of the writer's own columns those that the
+// other datasets of the group need. Not the documents of /provenance and /vocabulary.
+bool hw_layout_has(const struct hw_layout *layout, enum hw_dataset dataset);
 // Bytes of one row of a dataset under a layout (product of the axes after lead and slab times the element); 0 for vstr.
 size_t hw_layout_row_bytes(const struct hw_layout *layout, enum hw_dataset dataset);
 // Length of an axis for a dataset's group; 0 for the unlimited lead axes (prompt, token, step, event, span_row).

@@ -5,7 +5,7 @@
 #define HW_DATASETS_GROUP_MASSIVE(X)                                                               \
     X(MASSIVE_PROMPT, MASSIVE, "prompt", I4, (EVENT), "massive", "prompt of the activation", "1",  \
       "Value of the prompt coordinate.", "", false)                                                \
-    X(MASSIVE_TOKEN, MASSIVE, "token", I8, (EVENT), "massive", "row of the activation", "1",       \
+    X(MASSIVE_TOKEN, MASSIVE, "token", I8, (EVENT), "", "row of the activation", "1",       \
       "Row of the token axis of the root group.", "", false)                                       \
     X(MASSIVE_POSITION, MASSIVE, "position", I4, (EVENT), "massive", "position in the prompt",     \
       "1", "Position of the token in its prompt.", "", false)                                      \
@@ -142,6 +142,10 @@
       "value", "1", "v of the key/value head.", "blocks.{layer}.attn.hook_v", false)
 
 #define HW_DATASETS_GROUP_LOGITS(X)                                                                \
+    X(LOGITS_TOKEN_PROMPT, LOGITS, "token_prompt", I4, (TOKEN), "", "prompt of the token", "1",    \
+      "Value of the prompt coordinate.", "", false)                                                \
+    X(LOGITS_TOKEN_POSITION, LOGITS, "token_position", I4, (TOKEN), "", "position in the prompt",  \
+      "1", "0-based position of the token in its prompt.", "", false)                              \
     X(LOGITS_LOGITS, LOGITS, "logits", F4, (TOKEN, VOCAB), "logits", "logits", "1",                \
       "Logits of the prediction made at this row, for the next token.", "", false)
 
