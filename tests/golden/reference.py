@@ -94,8 +94,8 @@ def head_outputs(model, layer, z):
 def run(model, ids, keep):
     """One forward pass.  keep(site, layer, tensor) takes each site without its batch axis and returns
     what to store or None; the result is {site: array [layer, ...]}.  Sites: residual (layer is
-    depth), pattern [H, T, T], query and key after rotation, value [T, Hkv, dh], z [T, H, dh],
-    head_result [T, H, C], attention_output, mlp_output [T, C], final, logits, token_logprob.
+    depth), pattern and scores [H, T, T] (scores not masked), query and key after rotation, value
+    [T, Hkv, dh], z [T, H, dh], head_result and value_projected [T, H, C] (W_O,h z_h, W_O,h v), attention_output, mlp_output [T, C], final, logits, token_logprob.
     """
     config = model.config
     family = FAMILIES[config.model_type]
@@ -118,6 +118,11 @@ def run(model, ids, keep):
         put("pattern", layer, out[1])
         for site, tensor in (("query", query), ("key", key), ("value", value)):
             put(site, layer, tensor.transpose(1, 2))
+        n_rep = query.shape[1] // key.shape[1]
+        repeated = key.repeat_interleave(n_rep, 1)
+        put("scores", layer, query @ repeated.transpose(2, 3) * options["scaling"])
+        spread = value[0].transpose(0, 1).repeat_interleave(n_rep, 1)
+        put("value_projected", layer, head_outputs(model, layer, spread)[None])
         put("z", layer, out[0])
         put("head_result", layer, head_outputs(model, layer, out[0][0])[None])
         return out
