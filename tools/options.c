@@ -366,23 +366,28 @@ bool hw_options_contain(int argc, const char *const *argv, const char *flag) {
     return false;
 }
 
-// Edit distance of two short texts, with one row of the table.
+// Edit distance of two short texts, exchanged neighbours counting one (optimal string alignment),
+// with three rows of the table.
 static size_t edit_distance(const char *a, const char *b) {
-    size_t row[MAX_NEAREST_TEXT + 1];
+    size_t rows[3][MAX_NEAREST_TEXT + 1];
     size_t n = strlen(b);
     for (size_t j = 0; j <= n; j++) {
-        row[j] = j;
+        rows[0][j] = j;
     }
-    for (size_t i = 1; a[i - 1] != '\0'; i++) {
-        size_t diagonal = row[0];
+    size_t i = 1;
+    for (; a[i - 1] != '\0'; i++) {
+        size_t *row = rows[i % 3];
+        const size_t *above = rows[(i - 1) % 3];
         row[0] = i;
         for (size_t j = 1; j <= n; j++) {
-            size_t replaced = diagonal + (a[i - 1] != b[j - 1]);
-            diagonal = row[j];
-            row[j] = hw_size_min(replaced, hw_size_min(row[j], row[j - 1]) + 1);
+            size_t replaced = above[j - 1] + (a[i - 1] != b[j - 1]);
+            row[j] = hw_size_min(replaced, hw_size_min(above[j], row[j - 1]) + 1);
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1]) {
+                row[j] = hw_size_min(row[j], rows[(i - 2) % 3][j - 2] + 1);
+            }
         }
     }
-    return row[n];
+    return rows[(i - 1) % 3][n];
 }
 
 const char *hw_nearest(const char *text, const char *const *candidates, size_t n_candidates) {
