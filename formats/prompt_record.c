@@ -116,7 +116,30 @@ static bool prompt_value(enum hw_dataset dataset, const struct hw_prompt_record 
     return true;
 }
 
-// Columns of tokens, spans and events; false where the dataset is none.
+// Columns of the user's spans; false where the dataset is none.
+static bool span_values(enum hw_dataset dataset, const struct hw_prompt_record *record,
+                        struct scratch *s, size_t *ret_n, const void **ret_rows) {
+    switch (dataset) {
+    case HW_DS_SPAN_PROMPT:
+        *ret_rows = repeat_prompt(s, record, record->n_spans);
+        break;
+    case HW_DS_SPAN_NAME:
+        *ret_rows = record->span_names;
+        break;
+    case HW_DS_SPAN_FIRST:
+        *ret_rows = record->span_first;
+        break;
+    case HW_DS_SPAN_END:
+        *ret_rows = record->span_end;
+        break;
+    default:
+        return false;
+    }
+    *ret_n = record->n_spans;
+    return true;
+}
+
+// Columns of tokens and events; false where the dataset is none.
 static bool table_values(enum hw_dataset dataset, const struct hw_prompt_record *record,
                          int64_t token_start, const int32_t *massive_positions, struct scratch *s,
                          size_t *ret_n, const void **ret_rows) {
@@ -153,22 +176,6 @@ static bool table_values(enum hw_dataset dataset, const struct hw_prompt_record 
         n = record->recorded_positions != NULL ? record->n_recorded_positions : n;
         *ret_rows = number_positions(s, record, n, record->recorded_positions != NULL);
         break;
-    case HW_DS_SPAN_PROMPT:
-        n = record->n_spans;
-        *ret_rows = repeat_prompt(s, record, n);
-        break;
-    case HW_DS_SPAN_NAME:
-        n = record->n_spans;
-        *ret_rows = record->span_names;
-        break;
-    case HW_DS_SPAN_FIRST:
-        n = record->n_spans;
-        *ret_rows = record->span_first;
-        break;
-    case HW_DS_SPAN_END:
-        n = record->n_spans;
-        *ret_rows = record->span_end;
-        break;
     case HW_DS_MASSIVE_TOKEN:
         n = s->n < *ret_n ? s->n : *ret_n;
         for (size_t i = 0; i < n; i++) {
@@ -177,7 +184,7 @@ static bool table_values(enum hw_dataset dataset, const struct hw_prompt_record 
         *ret_rows = s->i8;
         break;
     default:
-        return false;
+        return span_values(dataset, record, s, ret_n, ret_rows);
     }
     *ret_n = n;
     return true;
