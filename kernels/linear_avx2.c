@@ -1,0 +1,20 @@
+// linear on the vectors of tile_avx2_internal.h; see linear_run_internal.h.
+#include <string.h>
+
+#include "kernels/ops.h"
+#include "kernels/tile_avx2_internal.h"
+
+#include "kernels/expand_internal.h"
+
+#include "kernels/linear_run_internal.h"
+
+static void linear_avx2(const struct hw_exec *exec, const float *x, size_t m, size_t ldx,
+                        const struct hw_weight *w, const float *bias, float *y, size_t ldy) {
+    linear_run(exec, x, m, ldx, w, bias, y, ldy);
+}
+
+void hw_register_linear_avx2(struct hw_ops *ops);
+
+void hw_register_linear_avx2(struct hw_ops *ops) {
+    HW_OPS_SET(ops, linear, linear_avx2);
+}
