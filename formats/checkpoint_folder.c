@@ -18,20 +18,23 @@
 static const char single_name[] = "model.safetensors";
 static const char index_name[] = "model.safetensors.index.json";
 
-// Path of a file of the folder, to be freed, or NULL where there is none of this name (or out of
-// memory).
-static char *find_file(const char *folder, const char *name, uint64_t *ret_bytes) {
+// *ret_path is the path of a file of the folder, to be freed, or NULL where there is none of this
+// name.
+static enum hw_status find_file(const char *folder, const char *name, char **ret_path,
+                                uint64_t *ret_bytes, struct hw_error *err) {
     char *path = NULL;
     if (asprintf(&path, "%s/%s", folder, name) < 0) {
-        return NULL;
+        return hw_fail(err, HW_RESOURCE, "%s: out of memory", folder);
     }
     struct stat info;
     if (stat(path, &info) != 0 || S_ISDIR(info.st_mode)) {
         free(path);
-        return NULL;
+        path = NULL;
+    } else {
+        *ret_bytes = (uint64_t)info.st_size;
     }
-    *ret_bytes = (uint64_t)info.st_size;
-    return path;
+    *ret_path = path;
+    return HW_OK;
 }
 
 // What the folder holds instead of safetensors, to say so.
@@ -65,7 +68,7 @@ static enum hw_status no_weights(const char *folder, struct hw_error *err) {
                    index_name, found);
 }
 
-// Takes the path over.
+// Maps the next shard and reads its directory.
 static enum hw_status add_shard(struct hw_checkpoint *checkpoint, const char *path,
                                 struct hw_error *err) {
     size_t n = checkpoint->n_shards;
@@ -238,11 +241,15 @@ static enum hw_status read_single(struct hw_checkpoint *checkpoint, const char *
 
 static enum hw_status read_config(struct hw_checkpoint *checkpoint, struct hw_error *err) {
     uint64_t n_bytes = 0;
-    char *path = find_file(checkpoint->path, "config.json", &n_bytes);
+    char *path = NULL;
+    enum hw_status status = find_file(checkpoint->path, "config.json", &path, &n_bytes, err);
+    if (status != HW_OK) {
+        return status;
+    }
     if (path == NULL) {
         return hw_fail(err, HW_INPUT, "%s: no config.json", checkpoint->path);
     }
-    enum hw_status status = hw_json_load(path, HW_MAX_CONFIG_BYTES, &checkpoint->config, err);
+    status = hw_json_load(path, HW_MAX_CONFIG_BYTES, &checkpoint->config, err);
     if (status == HW_OK && !json_is_object(checkpoint->config)) {
         status = hw_fail(err, HW_INPUT, "%s: expected an object", path);
     }
@@ -255,9 +262,15 @@ static enum hw_status read_config(struct hw_checkpoint *checkpoint, struct hw_er
 
 enum hw_status hw_checkpoint_read_folder(struct hw_checkpoint *checkpoint, struct hw_error *err) {
     uint64_t n_bytes = 0;
-    enum hw_status status = HW_OK;
-    char *single = find_file(checkpoint->path, single_name, &n_bytes);
-    char *index = find_file(checkpoint->path, index_name, &n_bytes);
+    char *single = NULL;
+    char *index = NULL;
+    enum hw_status status = find_file(checkpoint->path, single_name, &single, &n_bytes, err);
+    if (status == HW_OK) {
+        status = find_file(checkpoint->path, index_name, &index, &n_bytes, err);
+    }
+    if (status != HW_OK) {
+        goto out;
+    }
     if (single != NULL) { // as transformers does where both are there
         status = read_single(checkpoint, single, err);
     } else if (index != NULL) {
@@ -274,11 +287,12 @@ enum hw_status hw_checkpoint_read_folder(struct hw_checkpoint *checkpoint, struc
     static const char *const names[] = {"tokenizer.json", "tokenizer_config.json"};
     char **paths[] = {&checkpoint->tokenizer_path, &checkpoint->tokenizer_config_path};
     for (size_t i = 0; i < 2 && status == HW_OK; i++) {
-        *paths[i] = find_file(checkpoint->path, names[i], &n_bytes);
-        if (*paths[i] != NULL) {
+        status = find_file(checkpoint->path, names[i], paths[i], &n_bytes, err);
+        if (status == HW_OK && *paths[i] != NULL) {
             status = hw_checkpoint_add_file(checkpoint, *paths[i], n_bytes, err);
         }
     }
+out:
     free(single);
     free(index);
     return status;

@@ -88,6 +88,7 @@ enum hw_status hw_filemap_borrow(const char *path, const void *bytes, size_t n_b
     if (map == NULL) {
         return hw_fail(err, HW_RESOURCE, "%s: out of memory", path);
     }
+    map->is_borrowed = true;
     if (n_bytes > 0) {
         map->base = bytes;
         map->n_bytes = n_bytes;
@@ -106,4 +107,11 @@ void hw_filemap_close(struct hw_filemap **map) {
     free((*map)->path);
     free(*map);
     *map = NULL;
+}
+
+bool hw_filemap_is_current(const struct hw_filemap *map) {
+    struct stat info;
+    return map->is_borrowed || (stat(map->path, &info) == 0 && info.st_size >= 0 &&
+                                (uint64_t)info.st_size == map->n_bytes &&
+                                nanoseconds(info.st_mtim) == map->modified_ns);
 }

@@ -19,7 +19,8 @@ struct hw_filemap {
     size_t n_bytes;
     int64_t modified_ns; // mtime and ctime since the epoch, for caches
     int64_t changed_ns;
-    bool is_mapped; // false: base is borrowed or there is nothing to unmap
+    bool is_mapped; // base is to be unmapped
+    bool is_borrowed;
 };
 
 // HW_INPUT names a path that cannot be read or is not a regular file (symbolic links are followed).
@@ -28,6 +29,9 @@ enum hw_status hw_filemap_open(const char *path, struct hw_filemap **ret_map, st
 enum hw_status hw_filemap_borrow(const char *path, const void *bytes, size_t n_bytes,
                                  struct hw_filemap **ret_map, struct hw_error *err);
 void hw_filemap_close(struct hw_filemap **map);
+// The file at the path still has the size and the times that it had when it was mapped (always true
+// of borrowed bytes).
+bool hw_filemap_is_current(const struct hw_filemap *map);
 
 // Reads never pass base + n_bytes and move `at` only when they succeed; integers are little-endian
 // and unaligned.

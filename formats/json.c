@@ -46,9 +46,12 @@ enum hw_status hw_json_parse(const char *what, const char *bytes, size_t n_bytes
     if (json == NULL) {
         char text[2 * JSON_ERROR_TEXT_LENGTH];
         (void)hw_escape(text, sizeof text, error.text, strlen(error.text));
-        bool is_memory = json_error_code(&error) == json_error_out_of_memory;
-        return hw_fail(err, is_memory ? HW_RESOURCE : HW_INPUT, "%s: line %d, column %d: %s", what,
-                       error.line, error.column, text);
+        // jansson says nothing at all where most of its allocations fail.
+        if (error.text[0] == '\0' || json_error_code(&error) == json_error_out_of_memory) {
+            return hw_fail(err, HW_RESOURCE, "%s: out of memory", what);
+        }
+        return hw_fail(err, HW_INPUT, "%s: line %d, column %d: %s", what, error.line, error.column,
+                       text);
     }
     *ret_json = json;
     return HW_OK;
