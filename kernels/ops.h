@@ -41,9 +41,10 @@ enum hw_activation { HW_ACT_GELU_TANH, HW_ACT_GELU_ERF, HW_ACT_SILU, HW_ACT_RELU
 // What unembed hands out per row; every pointer may be NULL.
 struct hw_unembed_out {
     float *log_z;         // [m] ln sum_v exp(logit)
-    float *target_logit;  // [m] logit of targets[m]
+    float *target_logit;  // [m] logit of targets[m]; NaN where that is not in the vocabulary
     float *entropy;       // [m] of softmax(logits), nats
-    uint32_t *top_id;     // [m, n_top] ids of the largest logits, largest first, ties: the lower id
+    uint32_t *top_id;     // [m, n_top] ids of the largest logits, largest first, ties: the lower id;
+                          // fewer logits above -infinity than n_top: the rest UINT32_MAX, -infinity
     float *top_logit;     // [m, n_top]
     size_t n_top;         // <= 64
     float *logits;        // [m, n_vocab]

@@ -1,6 +1,8 @@
 // The n largest logits of a row, kept sorted: larger first, ties by the lower id. Logits are
 // offered in any order of ids; what is kept depends only on the set offered, so lists of separate
 // parts of a vocabulary merge to the list of the whole.
+// Minus infinity and what is not a number are never kept; free places hold minus infinity and
+// UINT32_MAX.
 #ifndef HW_TOP_INTERNAL_H
 #define HW_TOP_INTERNAL_H
 
@@ -28,7 +30,10 @@ static inline int top_is_before(float logit, uint32_t id, float other_logit, uin
 }
 
 static inline void top_offer(struct top_list list, size_t n_top, float logit, uint32_t id) {
-    size_t at = n_top;
+    size_t at = logit > -INFINITY ? n_top : 0;
+    if (at == 0) {
+        return;
+    }
     while (at > 0 && top_is_before(logit, id, list.logits[at - 1], list.ids[at - 1])) {
         if (at < n_top) {
             list.logits[at] = list.logits[at - 1];
