@@ -206,10 +206,8 @@ static enum hw_status put_events(struct hw_engine *e, const struct hw_site_event
     for (size_t i = 0; i < hw_size_min(n, room) && status == HW_OK; i++) {
         int32_t position = (int32_t)e->events[i].row;
         int32_t channel = (int32_t)e->events[i].channel;
-        int64_t token = position;
         float ratio = fabsf(e->events[i].value) / median;
         status = append_one(e, HW_DS_MASSIVE_PROMPT, 0, 1, &e->prompt->index, err);
-        status = status == HW_OK ? append_one(e, HW_DS_MASSIVE_TOKEN, 0, 1, &token, err) : status;
         status =
             status == HW_OK ? append_one(e, HW_DS_MASSIVE_POSITION, 0, 1, &position, err) : status;
         status = status == HW_OK ? append_one(e, HW_DS_MASSIVE_DEPTH, 0, 1, &depth, err) : status;

@@ -1,0 +1,155 @@
+// The loop of a capture; see capture.h.
+#include "probes/capture.h"
+
+#include <string.h>
+#include <time.h>
+
+#include "kernels/size.h"
+#include "probes/engine.h"
+
+static double now(void) {
+    struct timespec t;
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+struct loop {
+    const struct hw_capture_job *job;
+    const struct hw_run_options *run_options;
+    struct hw_run *run;
+    struct hw_engine *engine;
+    uint64_t n_tokens_done;
+    uint64_t bytes_per_token; // of the plan, spread evenly: what decides where a part ends
+};
+
+static bool is_stopped(const struct hw_capture_job *job) {
+    return job->stop_signal != NULL && *job->stop_signal != 0;
+}
+
+static uint64_t prompt_bytes(const struct loop *loop, size_t p) {
+    const struct hw_plan *plan = loop->job->plan;
+    uint64_t n = loop->job->prompts->items[p].n_ids + plan->engine.max_generate;
+    uint64_t bytes = (n + 1) * loop->bytes_per_token;
+    const struct hw_layout *layout = &plan->recording.layout;
+    const struct hw_group_axes *axes = &layout->groups[HW_GROUP_ATTENTION];
+    uint64_t maps = layout->has[HW_DS_ATTENTION_PATTERN] + layout->has[HW_DS_ATTENTION_SCORES];
+    uint64_t edge = hw_size_div_up(n, HW_MAP_TILE) * HW_MAP_TILE;
+    return bytes + maps * axes->n_layers * axes->n_heads * edge * edge *
+                       hw_element_bytes(layout->element[HW_DS_ATTENTION_PATTERN]);
+}
+
+// How far the part that begins at `first` shall reach: as many prompts of the block as fit an
+// image, at least one.
+static size_t part_end(const struct loop *loop, size_t first, size_t end, uint64_t *ret_bytes) {
+    uint64_t bytes = prompt_bytes(loop, first);
+    size_t at = first + 1;
+    while (at < end && bytes + prompt_bytes(loop, at) <= loop->run_options->part_image_bytes) {
+        bytes += prompt_bytes(loop, at);
+        at++;
+    }
+    *ret_bytes = bytes;
+    return at;
+}
+
+// Prompts [first, end) into one part; fewer where time is up or a signal came, but never none.
+static enum hw_status run_part(struct loop *loop, size_t first, size_t end, struct hw_error *err) {
+    const struct hw_capture_job *job = loop->job;
+    uint64_t bytes;
+    end = part_end(loop, first, end, &bytes);
+    struct hw_destination *destination;
+    enum hw_status status = hw_run_begin_part(loop->run, first, bytes, &destination, err);
+    if (status != HW_OK) {
+        return status;
+    }
+    double start = now();
+    size_t at = first;
+    while (at < end && status == HW_OK) {
+        struct hw_engine_prompt prompt = {.prompt = &job->prompts->items[at],
+                                          .index = (int32_t)at,
+                                          .tokenizer = job->tokenizer,
+                                          .stop = job->stop,
+                                          .keeps_text =
+                                              job->plan->recording.layout.has_prompt_text};
+        status = hw_engine_run(loop->engine, &prompt, destination, err);
+        if (status != HW_OK) {
+            status = hw_fail_context(err, status, "prompt %zu: ", at);
+            break;
+        }
+        loop->n_tokens_done += job->prompts->items[at].n_ids;
+        at++;
+        if (job->progress != NULL) {
+            job->progress(job->progress_self, loop->n_tokens_done);
+        }
+        if (is_stopped(job) || now() - start > job->commit_seconds) {
+            break;
+        }
+    }
+    if (status != HW_OK) {
+        hw_run_drop_part(loop->run);
+        return status;
+    }
+    return hw_run_commit_part(loop->run, at, err);
+}
+
+static enum hw_status run_all(struct loop *loop, struct hw_error *err) {
+    size_t first;
+    size_t end;
+    while (hw_run_next(loop->run, &first, &end)) {
+        if (is_stopped(loop->job)) {
+            return hw_fail(err, HW_STOPPED, "stopped by a signal; %zu of %zu prompts are committed",
+                           hw_run_n_done(loop->run), loop->job->prompts->n);
+        }
+        enum hw_status status = run_part(loop, first, end, err);
+        if (status != HW_OK) {
+            return status;
+        }
+    }
+    return hw_run_finish(loop->run, err);
+}
+
+// Opens what the loop runs with: the pass and the engine.
+static enum hw_status run_opened(struct loop *loop, struct hw_capture_result *result,
+                                 struct hw_error *err) {
+    const struct hw_plan *plan = loop->job->plan;
+    struct hw_session *session = NULL;
+    enum hw_status status = hw_session_open(loop->job->model, &plan->session, &session, err);
+    status = status == HW_OK ? hw_engine_open(&plan->engine, session, &loop->engine, err) : status;
+    if (status == HW_OK) {
+        double start = now();
+        status = run_all(loop, err);
+        result->seconds = now() - start;
+        result->n_done = hw_run_n_done(loop->run);
+    }
+    hw_engine_close(&loop->engine);
+    hw_session_close(&session);
+    return status;
+}
+
+enum hw_status hw_capture_run(const struct hw_capture_job *job,
+                              const struct hw_run_options *run_options,
+                              struct hw_capture_result *ret_result, struct hw_error *err) {
+    *ret_result =
+        (struct hw_capture_result){.n_prompts = job->prompts->n, .n_failed = job->plan->n_failed};
+    struct loop loop = {.job = job, .run_options = run_options};
+    uint64_t rows = job->plan->n_tokens + job->plan->max_generated;
+    uint64_t maps = hw_plan_dataset_bytes(job->plan, job->prompts, HW_DS_ATTENTION_PATTERN) +
+                    hw_plan_dataset_bytes(job->plan, job->prompts, HW_DS_ATTENTION_SCORES);
+    loop.bytes_per_token =
+        (job->plan->raw_bytes - hw_size_min(maps, job->plan->raw_bytes)) / hw_size_max(1, rows);
+    enum hw_status status = hw_run_open(run_options, &loop.run, &ret_result->was_complete, err);
+    if (status != HW_OK) {
+        return status;
+    }
+    if (ret_result->was_complete) {
+        ret_result->n_done = job->prompts->n;
+    } else {
+        status = run_opened(&loop, ret_result, err);
+    }
+    hw_run_close(&loop.run);
+    if (status == HW_OK && job->plan->n_failed > 0) {
+        status = hw_fail(err, HW_PARTIAL,
+                         "%zu of %zu prompts failed and are marked (prompt_status, prompt_error)",
+                         job->plan->n_failed, job->prompts->n);
+    }
+    return status;
+}

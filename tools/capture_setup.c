@@ -1,0 +1,206 @@
+// Opening what a capture runs on; see capture.h. Everything is read and checked here, before
+// anything is computed.
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tools/capture.h"
+#include "tools/report.h"
+#include "tools/table.h"
+
+static enum hw_status open_tokenizer(const struct capture_options *opt, struct capture_setup *setup,
+                                     struct hw_error *err) {
+    const struct hw_checkpoint *checkpoint = setup->model->checkpoint;
+    bool has_none = hw_checkpoint_container(checkpoint) == HW_CONTAINER_SAFETENSORS &&
+                    hw_checkpoint_tokenizer_path(checkpoint) == NULL;
+    if (has_none && opt->prompts.n + opt->texts.n == 0) {
+        return HW_OK; // token ids need none
+    }
+    return hw_tokenizer_open(checkpoint, &setup->tokenizer, err);
+}
+
+static enum hw_status read_prompts(const struct capture_options *opt, struct capture_setup *setup,
+                                   struct hw_error *err) {
+    const struct hw_model_desc *d = &setup->model->desc;
+    struct hw_prompt_source source = {.files = opt->prompts.items,
+                                      .n_files = opt->prompts.n,
+                                      .texts = opt->texts.items,
+                                      .n_texts = opt->texts.n,
+                                      .token_files = opt->tokens.items,
+                                      .n_token_files = opt->tokens.n};
+    size_t limit = 0;
+    if (d->position == HW_POSITION_LEARNED) {
+        if (opt->generate >= d->n_context) {
+            return hw_fail(err, HW_USAGE,
+                           "--generate %llu (expected less than the model's %zu learned positions)",
+                           (unsigned long long)opt->generate, d->n_context);
+        }
+        limit = d->n_context - opt->generate;
+    }
+    struct hw_prompt_options options = {.add_bos = (enum hw_add_bos)opt->add_bos,
+                                        .max_tokens = opt->max_tokens,
+                                        .hard_limit = limit};
+    return hw_prompts_read(&source, setup->tokenizer, &options, &setup->prompts, err);
+}
+
+// Ids must exist in the model too: an embedding may have fewer rows than the tokenizer has tokens.
+static void check_vocabulary(struct capture_setup *setup) {
+    for (size_t p = 0; p < setup->prompts.n; p++) {
+        struct hw_prompt *prompt = &setup->prompts.items[p];
+        for (size_t i = 0; i < prompt->n_ids && prompt->status != HW_PROMPT_FAILED; i++) {
+            if (prompt->ids[i] >= setup->model->desc.n_vocab) {
+                char text[160];
+                (void)snprintf(
+                    text, sizeof text,
+                    "token %zu is %u (expected an id below the model's vocabulary of %zu)", i,
+                    prompt->ids[i], setup->model->desc.n_vocab);
+                char *copy = strdup(text);
+                if (copy != NULL) {
+                    free(prompt->error);
+                    prompt->error = copy;
+                }
+                prompt->status = HW_PROMPT_FAILED;
+                prompt->n_ids = 0;
+            }
+        }
+    }
+}
+
+static void warn_prompts(const struct hw_invocation *in, const struct capture_setup *setup) {
+    const struct hw_model_desc *d = &setup->model->desc;
+    size_t n_long = 0;
+    for (size_t p = 0; p < setup->prompts.n; p++) {
+        const struct hw_prompt *prompt = &setup->prompts.items[p];
+        if (prompt->status == HW_PROMPT_FAILED) {
+            hw_note(in, "prompt %zu failed: %s", p, prompt->error);
+        } else if (prompt->status == HW_PROMPT_TRUNCATED) {
+            hw_note(in, "prompt %zu was cut to %zu tokens", p, prompt->n_ids);
+        }
+        n_long += d->n_context > 0 && prompt->n_ids > d->n_context;
+    }
+    if (n_long > 0) {
+        hw_note(in, "%zu prompts are longer than the %zu tokens the model was trained on", n_long,
+                d->n_context);
+    }
+}
+
+static enum hw_status make_plan(const struct hw_invocation *in, struct capture_setup *setup,
+                                struct hw_error *err) {
+    const struct capture_options *opt = in->options;
+    static const enum hw_element attention[] = {HW_ELEMENT_F2, HW_ELEMENT_F4, HW_ELEMENT_U2};
+    static const enum hw_element activation[] = {HW_ELEMENT_F4, HW_ELEMENT_F2};
+    static const enum hw_level levels[] = {HW_LEVEL_AVX512, HW_LEVEL_PLAIN, HW_LEVEL_AVX2,
+                                           HW_LEVEL_AVX512};
+    const size_t most_token_texts =
+        1000000; // beyond this the vocabulary and the ids say the same for less
+    struct hw_plan_options options = {
+        .record = {.records = opt->records.items,
+                   .n_records = opt->records.n,
+                   .n_rank = opt->top,
+                   .n_offsets = opt->offsets,
+                   .max_generate = opt->generate,
+                   .is_detail_prompt = opt->detail == 1,
+                   .attention_element = attention[opt->attention_dtype],
+                   .activation_element = activation[opt->activation_dtype],
+                   .keeps_prompt_text = true},
+        .positions = opt->positions,
+        .n_threads = (int)in->common.threads,
+        .level = levels[opt->kernels],
+        .commit_every = opt->commit_every};
+    size_t n_tokens = 0;
+    for (size_t p = 0; p < setup->prompts.n; p++) {
+        n_tokens += setup->prompts.items[p].n_ids + opt->generate;
+    }
+    options.record.keeps_token_text = setup->tokenizer != NULL && n_tokens <= most_token_texts;
+    enum hw_status status =
+        hw_plan_open(setup->model, &setup->prompts, &options, &setup->plan, err);
+    setup->has_plan = status == HW_OK;
+    return status == HW_OK ? hw_plan_check_memory(&setup->plan, in->common.memory_limit, err)
+                           : status;
+}
+
+enum hw_status hw_capture_setup(const struct hw_invocation *in, struct capture_setup *setup,
+                                struct hw_error *err) {
+    const struct capture_options *opt = in->options;
+    enum hw_status status = hw_model_open(opt->model, &setup->model, err);
+    status = status == HW_OK ? open_tokenizer(opt, setup, err) : status;
+    status = status == HW_OK ? read_prompts(opt, setup, err) : status;
+    if (status != HW_OK) {
+        return status;
+    }
+    check_vocabulary(setup);
+    warn_prompts(in, setup);
+    return make_plan(in, setup, err);
+}
+
+void hw_capture_teardown(struct capture_setup *setup) {
+    if (setup->has_plan) {
+        hw_plan_close(&setup->plan);
+    }
+    hw_prompts_free(&setup->prompts);
+    hw_tokenizer_close(&setup->tokenizer);
+    hw_model_close(&setup->model);
+    json_decref(setup->manifest);
+    free(setup->model_metadata);
+    free(setup->config);
+    free(setup->kernels);
+    free(setup->command_line);
+    memset(setup, 0, sizeof *setup);
+}
+
+static enum hw_status print_estimate_json(const struct capture_setup *setup, struct hw_error *err) {
+    const struct hw_plan *plan = &setup->plan;
+    json_t *datasets = json_object();
+    for (int i = 0; i < HW_N_DATASETS; i++) {
+        uint64_t bytes = hw_plan_dataset_bytes(plan, &setup->prompts, (enum hw_dataset)i);
+        if (bytes > 0) {
+            const struct hw_schema_row *row = hw_schema_row((enum hw_dataset)i);
+            char name[96];
+            (void)snprintf(name, sizeof name, "%s/%s", hw_group_name(row->group), row->name);
+            (void)json_object_set_new(datasets, name, json_integer((json_int_t)bytes));
+        }
+    }
+    return hw_json_print(
+        json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:[I,I], s:{s:I,s:I,s:I,s:I,s:I}, s:f, s:f, s:o}",
+                  "n_prompts", (json_int_t)setup->prompts.n, "n_failed", (json_int_t)plan->n_failed,
+                  "n_tokens", (json_int_t)plan->n_tokens, "raw_bytes", (json_int_t)plan->raw_bytes,
+                  "upper_bound_bytes", (json_int_t)plan->bounds_bytes, "peak_bytes",
+                  (json_int_t)plan->peak_bytes, "file_bytes", (json_int_t)plan->file_least,
+                  (json_int_t)plan->file_most, "memory", "weights", (json_int_t)plan->weights_bytes,
+                  "pass", (json_int_t)plan->session_bytes, "records",
+                  (json_int_t)plan->engine_bytes, "output", (json_int_t)plan->storage_bytes, "base",
+                  (json_int_t)plan->base_bytes, "flops", plan->flops, "seconds", plan->seconds,
+                  "datasets", datasets),
+        err);
+}
+
+enum hw_status hw_capture_print_estimate(const struct hw_invocation *in,
+                                         const struct capture_setup *setup, struct hw_error *err) {
+    const struct hw_plan *plan = &setup->plan;
+    if (in->common.json) {
+        return print_estimate_json(setup, err);
+    }
+    char text[6][32];
+    printf("%zu prompts, %zu tokens, longest %zu\n", setup->prompts.n, plan->n_tokens,
+           plan->engine.max_tokens);
+    printf("memory at peak     %s (weights %s, pass %s, records %s)\n",
+           hw_format_bytes(text[0], sizeof text[0], plan->peak_bytes),
+           hw_format_bytes(text[1], sizeof text[1], plan->weights_bytes),
+           hw_format_bytes(text[2], sizeof text[2], plan->session_bytes),
+           hw_format_bytes(text[3], sizeof text[3], plan->engine_bytes));
+    printf("records            %s uncompressed%s\n",
+           hw_format_bytes(text[0], sizeof text[0], plan->raw_bytes),
+           plan->bounds_bytes > 0 ? ", of which" : "");
+    if (plan->bounds_bytes > 0) {
+        printf("                   %s are upper bounds (generated tokens, table of massive "
+               "activations)\n",
+               hw_format_bytes(text[0], sizeof text[0], plan->bounds_bytes));
+    }
+    printf("file               %s to %s\n",
+           hw_format_bytes(text[0], sizeof text[0], plan->file_least),
+           hw_format_bytes(text[1], sizeof text[1], plan->file_most));
+    printf("arithmetic         %.3g GFLOP\n", plan->flops / 1e9);
+    printf("time               about %.2g s on %d threads\n", plan->seconds,
+           plan->session.n_threads);
+    return HW_OK;
+}

@@ -1,0 +1,190 @@
+// headwater capture: run a model over prompts and record what was asked for into one HDF5 file.
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels/size.h"
+#include "probes/capture.h"
+#include "tools/capture.h"
+#include "tools/command.h"
+#include "tools/progress.h"
+
+enum { MIB = 1 << 20 };
+
+static const struct hw_option options[] = {
+    HW_OPTION_GROUP("Model and prompts"),
+    HW_OPTION_STRING(struct capture_options, model, "model", "PATH", NULL,
+                     "A GGUF file, a folder with config.json and safetensors, or "
+                     "org/name[@revision] in the local hub cache."),
+    HW_OPTION_CHOICE(struct capture_options, model_hash, "model-hash", "full|header|none", "full",
+                     "What of the model files is hashed into the capture."),
+    HW_OPTION_LIST(struct capture_options, prompts, "prompts", "FILE",
+                   "Prompts: .jsonl (an object a line), .txt (a prompt a line), or - for JSON "
+                   "lines on stdin; may be repeated."),
+    HW_OPTION_LIST(struct capture_options, texts, "text", "STRING", "A prompt; may be repeated."),
+    HW_OPTION_LIST(struct capture_options, tokens, "tokens", "FILE",
+                   "Token ids separated by blanks, a prompt a line."),
+    HW_OPTION_CHOICE(struct capture_options, add_bos, "add-bos", "auto|yes|no", "auto",
+                     "Whether a BOS token is put in front; auto does what the model's tokenizer "
+                     "does and never doubles it."),
+    HW_OPTION_COUNT(struct capture_options, max_tokens, "max-tokens", "N", NULL, 1, 1 << 24,
+                    "Cut longer prompts to N tokens, and mark them."),
+    HW_OPTION_GROUP("What is recorded"),
+    HW_OPTION_LIST(struct capture_options, records, "record", "NAME[,NAME...][:HEADS]",
+                   "What to record, by name (`headwater list records`) or by TransformerLens hook; "
+                   "after the colon the layers or heads "
+                   "it is narrowed to. May be repeated. Without it: default."),
+    HW_OPTION_STRING(
+        struct capture_options, positions, "positions", "SELECTOR", NULL,
+        "Rows of /activations and /logits: all, first, last, 3-7, generated, or a span's name."),
+    HW_OPTION_CHOICE(struct capture_options, detail, "detail", "token|prompt", "token",
+                     "prompt: keep only the means of statistics over the tokens of each prompt."),
+    HW_OPTION_COUNT(struct capture_options, top, "top", "N", "8", 1, HW_MAX_RANK,
+                    "Ranks kept of the largest activations, predictions and keys."),
+    HW_OPTION_COUNT(struct capture_options, offsets, "offsets", "N", "64", 1, 4096,
+                    "Diagonals kept in attention_offset."),
+    HW_OPTION_CHOICE(struct capture_options, attention_dtype, "attention-dtype", "f16|f32|u16",
+                     "f16", "Type of stored maps."),
+    HW_OPTION_CHOICE(struct capture_options, activation_dtype, "activation-dtype", "f32|f16", "f32",
+                     "Type of stored activations, logits and vectors."),
+    HW_OPTION_COUNT(struct capture_options, generate, "generate", "N", NULL, 1, 1 << 20,
+                    "Generate up to N tokens greedily after each prompt; stops at end of text."),
+    HW_OPTION_STRING(struct capture_options, stop, "stop", "STRING", NULL,
+                     "Also stop when this text was generated."),
+    HW_OPTION_GROUP("Output"),
+    HW_OPTION_STRING(struct capture_options, out, "out", "FILE.h5", NULL,
+                     "The capture. Parts are kept in FILE.h5.parts/ until it is complete; the same "
+                     "command continues an interrupted run."),
+    HW_OPTION_FLAG(struct capture_options, overwrite, "overwrite",
+                   "Replace FILE.h5 and start anew."),
+    HW_OPTION_LIST(struct capture_options, labels, "label", "KEY=VALUE",
+                   "A label kept as an attribute; may be repeated."),
+    HW_OPTION_COUNT(struct capture_options, commit_every, "commit-every", "N", "64", 1, 1 << 20,
+                    "Prompts in a part at most."),
+    HW_OPTION_STRING(struct capture_options, shard, "shard", "I/N", NULL,
+                     "Take every N-th block of prompts, from block I (0-based), and leave the "
+                     "parts to `headwater merge`."),
+    HW_OPTION_FLAG(struct capture_options, estimate, "estimate",
+                   "Print bytes, memory, arithmetic and time, and stop."),
+    HW_OPTION_CHOICE(struct capture_options, kernels, "kernels", "auto|plain|avx2|avx512", "auto",
+                     "Highest level of kernels to use."),
+    HW_OPTION_STRING(struct capture_options, fault, "fault", "POINT:N", NULL,
+                     "For tests: die at the N-th passage of a step of the commit protocol."),
+};
+
+static volatile sig_atomic_t caught_signal;
+
+static void on_signal(int number) {
+    caught_signal = number;
+}
+
+static void catch_signals(void) {
+    struct sigaction action = {.sa_handler = on_signal};
+    (void)sigemptyset(&action.sa_mask);
+    action.sa_flags = SA_RESTART | (int)SA_RESETHAND; // a second signal ends the process at once
+    (void)sigaction(SIGINT, &action, NULL);
+    (void)sigaction(SIGTERM, &action, NULL);
+    (void)sigaction(SIGUSR1, &action, NULL);
+}
+
+static void show_progress(void *self, uint64_t n_tokens) {
+    hw_progress_update(self, n_tokens);
+}
+
+static enum hw_status check_options(const struct hw_invocation *in, struct hw_error *err) {
+    const struct capture_options *opt = in->options;
+    if (opt->model == NULL) {
+        return hw_fail(err, HW_USAGE, "capture needs --model PATH");
+    }
+    if (opt->prompts.n + opt->texts.n + opt->tokens.n == 0) {
+        return hw_fail(err, HW_USAGE,
+                       "capture needs prompts: --prompts FILE, --text STRING or --tokens FILE");
+    }
+    if (opt->out == NULL && !opt->estimate) {
+        return hw_fail(err, HW_USAGE, "capture needs --out FILE.h5 (or --estimate)");
+    }
+    if (opt->stop != NULL && opt->generate == 0) {
+        return hw_fail(err, HW_USAGE, "--stop without --generate N");
+    }
+    return HW_OK;
+}
+
+static enum hw_status run_capture(struct hw_invocation *in, struct capture_setup *setup,
+                                  struct hw_error *err) {
+    const struct capture_options *opt = in->options;
+    struct hw_run_options run;
+    enum hw_status status = hw_capture_describe(in, setup, &run, err);
+    if (status != HW_OK) {
+        return status;
+    }
+    run.part_image_bytes = 64 * (uint64_t)MIB;
+    struct hw_progress progress;
+    hw_progress_begin(&progress, in->common.progress, "capture", "tokens", setup->plan.n_tokens);
+    struct hw_capture_job job = {.model = setup->model,
+                                 .tokenizer = setup->tokenizer,
+                                 .prompts = &setup->prompts,
+                                 .plan = &setup->plan,
+                                 .stop = opt->stop,
+                                 .stop_signal = &caught_signal,
+                                 .commit_seconds = 60.0,
+                                 .progress = show_progress,
+                                 .progress_self = &progress};
+    struct hw_capture_result result;
+    catch_signals();
+    status = hw_capture_run(&job, &run, &result, err);
+    hw_progress_end(&progress);
+    if (status == HW_STOPPED) {
+        in->signal = caught_signal;
+    }
+    bool is_done = status == HW_OK || status == HW_PARTIAL;
+    if (is_done && result.was_complete) {
+        hw_note(in, "%s: already complete (%zu prompts)", opt->out, result.n_prompts);
+    } else if (is_done && opt->shard == NULL) {
+        hw_note(in, "%s: %zu prompts, %zu tokens in %.2f s", opt->out, result.n_prompts,
+                setup->plan.n_tokens, result.seconds);
+    }
+    if (status == HW_OUTPUT || status == HW_STOPPED) {
+        hw_note(in, "to continue: the same command again");
+    }
+    return status;
+}
+
+static enum hw_status run(struct hw_invocation *in, struct hw_error *err) {
+    const struct capture_options *opt = in->options;
+    struct capture_setup setup = {0};
+    enum hw_status status = check_options(in, err);
+    status = status == HW_OK ? hw_capture_setup(in, &setup, err) : status;
+    if (status == HW_OK && opt->estimate) {
+        status = hw_capture_print_estimate(in, &setup, err);
+    } else if (status == HW_OK) {
+        status = run_capture(in, &setup, err);
+    }
+    hw_capture_teardown(&setup);
+    return status;
+}
+
+const struct hw_command hw_command_capture = {
+    .name = "capture",
+    .summary = "run a model over prompts and record it",
+    .arguments = "",
+    .description = "Runs a model over every prompt and records, for every layer and head, where "
+                   "attention goes, which "
+                   "tokens are sinks, which activations are massive, how large values are, and "
+                   "what else --record names, into "
+                   "one HDF5 file.\n\n"
+                   "A run that was stopped or killed continues with the same command. Results "
+                   "never depend on --threads, on "
+                   "the order of prompts, or on what else is recorded.",
+    .examples =
+        "headwater capture --model smollm2.gguf --prompts prompts.jsonl --out run.h5\n"
+        "headwater capture --model M --text \"Hello world\" --record default --record "
+        "attention_maps:4-8 --out run.h5\n"
+        "headwater capture --model M --prompts P --generate 50 --record decode_top --out run.h5\n",
+    .common = HW_COMMON_JSON | HW_COMMON_PROGRESS | HW_COMMON_THREADS | HW_COMMON_MEMORY |
+              HW_COMMON_QUIET | HW_COMMON_VERBOSE,
+    .options = options,
+    .n_options = HW_LENGTH(options),
+    .options_bytes = sizeof(struct capture_options),
+    .run = run,
+};
