@@ -138,42 +138,15 @@ struct sink {
     struct hw_destination_memory *memory;
 };
 
-static enum hw_status emit(struct hw_column_sink *self, enum hw_dataset dataset, size_t n_rows,
-                           const void *rows, struct hw_error *err) {
-    return put(((struct sink *)self)->memory, dataset, 0, n_rows, rows, err);
-}
-
-// A failed prompt has a row of fill values wherever the others have one.
-static enum hw_status fill_failed(struct hw_destination_memory *memory, struct hw_error *err) {
-    enum hw_status status = HW_OK;
-    for (int i = 0; i < HW_N_DATASETS && status == HW_OK; i++) {
-        enum hw_dataset dataset = (enum hw_dataset)i;
-        if (memory->rows.n_rows[i] == NULL || hw_dataset_is_map(dataset) ||
-            hw_schema_row(dataset)->axes[0] != HW_AXIS_PROMPT) {
-            continue;
-        }
-        size_t row_bytes = hw_layout_row_bytes(memory->layout, dataset);
-        void *row = malloc(row_bytes + 1);
-        if (row == NULL) {
-            return hw_fail(err, HW_RESOURCE, "not enough memory for a row");
-        }
-        enum hw_element element = hw_layout_element(memory->layout, dataset);
-        hw_element_fill(element, row_bytes / hw_element_bytes(element), row);
-        for (size_t slab = 0; slab < memory->n_slabs[i] && status == HW_OK; slab++) {
-            status = put(memory, dataset, slab, 1, row, err);
-        }
-        free(row);
-    }
-    return status;
+static enum hw_status emit(struct hw_column_sink *self, enum hw_dataset dataset, size_t slab,
+                           size_t n_rows, const void *rows, struct hw_error *err) {
+    return put(((struct sink *)self)->memory, dataset, slab, n_rows, rows, err);
 }
 
 static enum hw_status end_prompt(struct hw_destination *self, const struct hw_prompt_record *record,
                                  struct hw_error *err) {
     struct hw_destination_memory *memory = (struct hw_destination_memory *)self;
     enum hw_status status = hw_prompt_rows_end(&memory->rows, record, err);
-    if (status == HW_OK && record->status == 2) {
-        status = fill_failed(memory, err);
-    }
     if (status == HW_OK) {
         const struct block *events = memory->blocks[HW_DS_MASSIVE_POSITION];
         size_t n_events = events != NULL ? memory->rows.n_rows[HW_DS_MASSIVE_POSITION][0] : 0;

@@ -190,6 +190,34 @@ static bool table_values(enum hw_dataset dataset, const struct hw_prompt_record 
     return true;
 }
 
+// A failed prompt has a row of fill values wherever the others have one.
+static enum hw_status emit_failed(const struct hw_layout *layout, struct hw_column_sink *sink,
+                                  struct hw_error *err) {
+    enum hw_status status = HW_OK;
+    for (int i = 0; i < HW_N_DATASETS && status == HW_OK; i++) {
+        enum hw_dataset dataset = (enum hw_dataset)i;
+        const struct hw_schema_row *row = hw_schema_row(dataset);
+        if (row->record[0] == '\0' || row->n_axes == 0 || row->axes[0] != HW_AXIS_PROMPT ||
+            hw_dataset_is_map(dataset) || !hw_layout_has(layout, dataset)) {
+            continue;
+        }
+        size_t row_bytes = hw_layout_row_bytes(layout, dataset);
+        void *fill = malloc(row_bytes + 1);
+        if (fill == NULL) {
+            return hw_fail(err, HW_RESOURCE, "not enough memory for a row");
+        }
+        enum hw_element element = hw_layout_element(layout, dataset);
+        hw_element_fill(element, row_bytes / hw_element_bytes(element), fill);
+        size_t n_slabs =
+            hw_schema_slab_axis(dataset) < 0 ? 1 : hw_layout_axis(layout, row->group, row->axes[1]);
+        for (size_t slab = 0; slab < n_slabs && status == HW_OK; slab++) {
+            status = sink->emit(sink, dataset, slab, 1, fill, err);
+        }
+        free(fill);
+    }
+    return status;
+}
+
 enum hw_status hw_prompt_record_emit(const struct hw_prompt_record *record,
                                      const struct hw_layout *layout, int64_t token_start,
                                      const int32_t *massive_positions, size_t n_events,
@@ -203,6 +231,9 @@ enum hw_status hw_prompt_record_emit(const struct hw_prompt_record *record,
         goto cleanup;
     }
     hash_ids(record, sha256);
+    if (record->status == 2) {
+        status = emit_failed(layout, sink, err);
+    }
     for (int i = 0; i < HW_N_DATASETS && status == HW_OK; i++) {
         enum hw_dataset dataset = (enum hw_dataset)i;
         const void *rows = NULL;
@@ -212,10 +243,10 @@ enum hw_status hw_prompt_record_emit(const struct hw_prompt_record *record,
             continue;
         }
         if (prompt_value(dataset, record, token_start, sha256, &scratch, &text, &rows)) {
-            status = sink->emit(sink, dataset, 1, rows, err);
+            status = sink->emit(sink, dataset, 0, 1, rows, err);
         } else if (table_values(dataset, record, token_start, massive_positions, &scratch, &n,
                                 &rows)) {
-            status = sink->emit(sink, dataset, n, rows, err);
+            status = sink->emit(sink, dataset, 0, n, rows, err);
         }
     }
 cleanup:

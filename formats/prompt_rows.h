@@ -48,14 +48,17 @@ bool hw_dataset_is_map(
 // What stands for "no value" in a prompt's row: NaN, 65535 for u2, -1 for other integers, 0 for u1.
 void hw_element_fill(enum hw_element element, size_t n_values, void *ret_values);
 
+// Where columns go.
+struct hw_column_sink {
+    enum hw_status (*emit)(struct hw_column_sink *self, enum hw_dataset dataset, size_t slab,
+                           size_t n_rows, const void *rows, struct hw_error *err);
+};
+
 // Hands out the writer's own columns of a prompt, one call of `emit` per dataset and prompt, in the
 // order of the schema. rows: n_rows values of the dataset's element; for vstr n_rows pointers to
 // strings. token_start: the prompt's row on the token axis. massive_positions [n_events]: the
-// prompt's rows of massive/position.
-struct hw_column_sink {
-    enum hw_status (*emit)(struct hw_column_sink *self, enum hw_dataset dataset, size_t n_rows,
-                           const void *rows, struct hw_error *err);
-};
+// prompt's rows of massive/position. For a failed prompt also a row of fill values for every
+// dataset that has a row per prompt.
 enum hw_status hw_prompt_record_emit(const struct hw_prompt_record *record,
                                      const struct hw_layout *layout, int64_t token_start,
                                      const int32_t *massive_positions, size_t n_events,

@@ -1,7 +1,6 @@
 // The synthetic capture; see synthetic.h.
 #include "synthetic.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,6 +21,14 @@ static const int32_t lengths[SYNTHETIC_PROMPTS] = {5, 130, 1, 0, 17, LONGEST, 40
 static const float scales[L] = {0.5f, 0.5f, 0.5f};
 static const float zeros[L * H] = {0};
 static const int32_t windows[L] = {0};
+
+// Also used outside of tests, so without Check.
+static void require(enum hw_status status, const struct hw_error *err) {
+    if (status != HW_OK) {
+        (void)fprintf(stderr, "%s\n", err->message);
+        abort();
+    }
+}
 
 int32_t synthetic_n_tokens(int32_t prompt) {
     return lengths[prompt];
@@ -113,7 +120,7 @@ static void store(enum hw_element element, float value, void *out, size_t i) {
         ((int32_t *)out)[i] = (int32_t)value;
         break;
     default:
-        ck_abort_msg("no such element in a synthetic capture");
+        abort();
     }
 }
 
@@ -146,9 +153,7 @@ static void play_map(struct hw_destination *destination, const struct hw_layout 
         }
     }
     struct hw_error err;
-    ck_assert_msg(hw_destination_append_map(destination, dataset, slab, head, edge, tiles, &err) ==
-                      HW_OK,
-                  "%s", err.message);
+    require(hw_destination_append_map(destination, dataset, slab, head, edge, tiles, &err), &err);
     free(tiles);
     free(row);
 }
@@ -244,8 +249,7 @@ static void play_slab(struct hw_destination *destination, const struct hw_layout
         }
     }
     struct hw_error err;
-    ck_assert_msg(hw_destination_append(destination, dataset, slab, n_rows, rows, &err) == HW_OK,
-                  "%s", err.message);
+    require(hw_destination_append(destination, dataset, slab, n_rows, rows, &err), &err);
     free(rows);
 }
 
@@ -283,21 +287,19 @@ static void end_prompt(struct hw_destination *destination, int32_t prompt) {
         .n_massive_dropped = prompt == 2 ? 7 : 0,
     };
     struct hw_error err;
-    ck_assert_msg(hw_destination_end_prompt(destination, &record, &err) == HW_OK, "%s",
-                  err.message);
+    require(hw_destination_end_prompt(destination, &record, &err), &err);
 }
 
 void synthetic_play(struct hw_destination *destination, const struct hw_layout *layout,
                     int32_t first, int32_t end) {
     struct hw_error err;
     for (int32_t prompt = first; prompt < end; prompt++) {
-        ck_assert_msg(hw_destination_begin_prompt(destination, prompt, &err) == HW_OK, "%s",
-                      err.message);
+        require(hw_destination_begin_prompt(destination, prompt, &err), &err);
         for (size_t slab = 0; slab <= L && lengths[prompt] > 0; slab++) {
             for (int i = 0; i < HW_N_DATASETS; i++) {
                 play_slab(destination, layout, (enum hw_dataset)i, prompt, slab);
             }
-            ck_assert_msg(hw_destination_flush(destination, &err) == HW_OK, "%s", err.message);
+            require(hw_destination_flush(destination, &err), &err);
         }
         end_prompt(destination, prompt);
     }

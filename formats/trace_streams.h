@@ -1,0 +1,59 @@
+// Rows on their way into a capture file: gathered into chunks, compressed on the team, written by
+// the writer's thread.
+//
+// One buffer per dataset and slab. A buffer that reaches the rows of a chunk becomes a chunk; flush
+// compresses what is ready and queues it. Datasets over prompts of a growing file, contiguous ones
+// and text are held until finish, when their lengths are known.
+#ifndef HW_TRACE_STREAMS_H
+#define HW_TRACE_STREAMS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "formats/trace_file.h"
+#include "formats/writer.h"
+#include "kernels/status.h"
+
+struct hw_trace_streams;
+
+// The file and the writer must outlive it, and the file is the writer's until finish or close.
+enum hw_status hw_trace_streams_open(struct hw_trace_file *file, struct hw_writer *writer,
+                                     int n_threads, struct hw_trace_streams **ret_streams,
+                                     struct hw_error *err);
+void hw_trace_streams_close(struct hw_trace_streams **streams);
+
+// Appends n_rows rows [n_rows, inner...] to (dataset, slab); for text n_rows pointers to strings.
+// Copied before it returns.
+enum hw_status hw_trace_streams_append(struct hw_trace_streams *streams, enum hw_dataset dataset,
+                                       size_t slab, size_t n_rows, const void *rows,
+                                       struct hw_error *err);
+
+// The tiles of one map, as hw_destination's append_map has them. prompt_row: row on the prompt axis
+// of this file.
+enum hw_status hw_trace_streams_append_map(struct hw_trace_streams *streams,
+                                           enum hw_dataset dataset, size_t prompt_row, size_t layer,
+                                           size_t head, size_t n_tiles_edge, const void *tiles,
+                                           struct hw_error *err);
+// The tiles above the diagonal, which nobody computes: zeros inside a prompt of n_tokens (scores:
+// left unwritten, so NaN). One call a map.
+enum hw_status hw_trace_streams_append_upper(struct hw_trace_streams *streams,
+                                             enum hw_dataset dataset, size_t prompt_row,
+                                             size_t layer, size_t head, size_t n_tokens,
+                                             struct hw_error *err);
+// An encoded chunk as it is, from malloc; taken over in any case.
+enum hw_status hw_trace_streams_append_raw(struct hw_trace_streams *streams,
+                                           enum hw_dataset dataset, const hsize_t *offset,
+                                           void *data, size_t n_bytes, uint32_t filter_mask,
+                                           struct hw_error *err);
+
+// Compresses and queues all full chunks.
+enum hw_status hw_trace_streams_flush(struct hw_trace_streams *streams, struct hw_error *err);
+// Writes everything that is left and waits for the writer. Rows must agree with the lengths.
+enum hw_status hw_trace_streams_finish(struct hw_trace_streams *streams,
+                                       const struct hw_trace_lengths *lengths,
+                                       struct hw_error *err);
+
+// Bytes that were appended and not yet written, for progress and the size of a part.
+size_t hw_trace_streams_held_bytes(const struct hw_trace_streams *streams);
+
+#endif
