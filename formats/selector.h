@@ -1,11 +1,13 @@
-// Selectors: how a user names layers, heads and positions on the command line. Ranges include both ends.
+// Selectors: how a user names layers, heads and positions on the command line. Ranges include both
+// ends.
 //
 //   layers     0-4,7      all      ^3 (all but)
 //   heads      9.6,9.9    10 (whole layer)    10-12    10.0-3    all    ^9.6    @FILE    ^@FILE
 //   positions  all  first  last  3-7  generated  a span's name; several with commas
 //
-// @FILE is JSON: a list, or an object with a list under "heads", of "16-19", "16.19", [16, 19], or objects with
-// "layer" and "head" (here 16-19 is head 19 of layer 16). What does not exist is HW_USAGE with what does (HW_INPUT in a file).
+// @FILE is JSON: a list, or an object with a list under "heads", of "16-19", "16.19", [16, 19], or
+// objects with "layer" and "head" (here 16-19 is head 19 of layer 16). What does not exist is
+// HW_USAGE with what does (HW_INPUT in a file).
 #ifndef HW_SELECTOR_H
 #define HW_SELECTOR_H
 
@@ -20,16 +22,17 @@
 extern "C" {
 #endif
 
-// Sets ret_selected[i] for all i < n: whether layer i is selected. `noun` is "layer" or "depth", for messages.
+// Sets ret_selected[i] for all i < n: whether layer i is selected. `noun` is "layer" or "depth",
+// for messages.
 enum hw_status hw_selector_layers(const char *text, const char *noun, size_t n, bool *ret_selected,
                                   struct hw_error *err);
 
 // Sets ret_selected [layer, head] for all n_layers * n_heads.
-enum hw_status hw_selector_heads(const char *text, size_t n_layers, size_t n_heads, bool *ret_selected,
-                                 struct hw_error *err);
+enum hw_status hw_selector_heads(const char *text, size_t n_layers, size_t n_heads,
+                                 bool *ret_selected, struct hw_error *err);
 
-// The same heads as layer * n_heads + head in the order in which they are written (^ and all: by layer and head), each once.
-// The caller frees *ret_heads.
+// The same heads as layer * n_heads + head in the order in which they are written (^ and all: by
+// layer and head), each once. The caller frees *ret_heads.
 enum hw_status hw_selector_heads_ordered(const char *text, size_t n_layers, size_t n_heads,
                                          uint32_t **ret_heads, size_t *ret_n, struct hw_error *err);
 
@@ -44,8 +47,9 @@ void hw_positions_close(struct hw_positions **positions);
 // The i-th span name used (NULL past the end), so that a plan can ask whether any prompt has it.
 const char *hw_positions_span(const struct hw_positions *positions, size_t i);
 
-// Sets ret_selected[t] for all t < n_tokens, the tokens of this prompt and after it those generated. Returns how
-// many are selected. What the prompt lacks (a position past its end, a span it does not have) selects nothing.
+// Sets ret_selected[t] for all t < n_tokens, the tokens of this prompt and after it those
+// generated. Returns how many are selected. What the prompt lacks (a position past its end, a span
+// it does not have) selects nothing.
 size_t hw_positions_resolve(const struct hw_positions *positions, const struct hw_prompt *prompt,
                             size_t n_tokens, bool *ret_selected);
 
