@@ -4,9 +4,11 @@
 
 #include "formats/schema.h"
 #include "kernels/ops.h"
+#include "probes/probe.h"
 #include "tools/command.h"
 #include "tools/report.h"
 #include "tools/table.h"
+#include "tracer/model.h"
 
 // A listing is an array of JSON objects and the columns of its table; both are made by one walk.
 struct listing {
@@ -65,11 +67,34 @@ static void list_records(const struct listing *list) {
     }
 }
 
+static void list_probes(const struct listing *list) {
+    for (size_t i = 0; hw_probes[i] != NULL; i++) {
+        const struct hw_probe *probe = hw_probes[i];
+        hw_table_cell(list->table, "%s", probe->record);
+        hw_table_cell(list->table, "%s", probe->is_default ? "yes" : "");
+        hw_table_cell(list->table, "%s", probe->hooks);
+        hw_table_cell(list->table, "%s", probe->description);
+        add(list, json_pack("{s:s, s:b, s:s, s:s, s:b, s:b}", "record", probe->record, "default",
+                            probe->is_default, "hooks", probe->hooks, "description",
+                            probe->description, "needs_generation", probe->needs_generation,
+                            "narrowed_by_positions", probe->is_narrowed_by_positions));
+    }
+}
+
+static void list_families(const struct listing *list) {
+    for (const char *const *name = hw_model_families(); *name != NULL; name++) {
+        hw_table_cell(list->table, "%s", *name);
+        add(list, json_pack("{s:s}", "name", *name));
+    }
+}
+
 static const struct {
     const char *name;
     const char *columns;
     void (*list)(const struct listing *list);
 } kinds[] = {
+    {"probes", "<record|<default|<~hook|<~what it records", list_probes},
+    {"families", "<family", list_families},
     {"commands", "<command|<~what it does", list_commands},
     {"ops", "<op|<implementation", list_ops},
     {"records", "<record|<dataset|<~what it is", list_records},
@@ -112,11 +137,13 @@ static enum hw_status run(struct hw_invocation *in, struct hw_error *err) {
 const struct hw_command hw_command_list = {
     .name = "list",
     .summary = "list what this build can do",
-    .arguments = "commands|ops|records",
+    .arguments = "probes|records|families|ops|commands",
     .min_arguments = 1,
     .max_arguments = 1,
     .description =
-        "commands: what can be called. ops: every operation on numbers and the implementation "
+        "probes: what --record can name, and the TransformerLens hooks that stand for it. "
+        "families: the model families that can be run. commands: what can be called. ops: every "
+        "operation on numbers and the implementation "
         "that was chosen for this processor. records: every dataset of a capture with the name "
         "that --record knows it by (\"(always)\": in every capture) and what it is; --json adds "
         "axes, type, unit, formula and the TransformerLens hook.",
