@@ -5,8 +5,11 @@
 #include "kernels/size.h"
 #include "probes/engine_internal.h"
 
+// In this layer, as rows or as their mean.
 static bool is_recorded(const struct hw_engine *e, enum hw_dataset dataset, size_t layer) {
-    return e->config.layout->has[dataset] && hw_engine_slab(e, dataset, (int64_t)layer) >= 0;
+    const struct hw_layout *layout = e->config.layout;
+    bool has = layout->has[dataset] || (hw_schema_row(dataset)->has_mean && layout->has[dataset + 1]);
+    return has && hw_engine_slab(e, dataset, (int64_t)layer) >= 0;
 }
 
 static bool is_prompt_pass(const struct hw_site_event *pass) {
