@@ -8,47 +8,37 @@
 #ifndef HW_EXPAND_INTERNAL_H
 #define HW_EXPAND_INTERNAL_H
 
+#include "kernels/expand_k_internal.h"
 #include "kernels/weight_internal.h"
-
-// Where EXPAND_LANES outputs begin in the file, and where they go: dst[input * stride + lane].
-struct lane_group {
-    const uint8_t *start[16];
-    float *dst;
-    size_t stride;
-};
 
 // What the blocks of 32 values differ in.
 struct block_form {
     int n_bytes;
     int has_min;
-    int high_at;   // offset of the 32 fifth bits, 0: none
-    int values_at; // offset of the nibbles or signed bytes
+    int has_high;  // 32 fifth bits follow the factors
+    int values_at; // offset of the nibbles
     int zero;      // what is subtracted from a value
 };
-
-#define LANE_LOOP for (int lane = 0; lane < EXPAND_LANES; lane++)
 
 static inline __attribute__((always_inline)) void
 expand_nibble_blocks(const struct block_form form, const struct lane_group *group, size_t n_in) {
     for (size_t block = 0; block < n_in / 32; block++) {
-        uint16_t halves[2][EXPAND_LANES];
         uint32_t high[EXPAND_LANES];
+        uint32_t head[4][EXPAND_LANES];
         uint32_t words[4][EXPAND_LANES];
+        size_t at = block * (size_t)form.n_bytes;
+        load_words(group->start, at, head);
+        load_words(group->start, at + (size_t)form.values_at, words);
         LANE_LOOP {
-            const uint8_t *src = group->start[lane] + block * (size_t)form.n_bytes;
-            halves[0][lane] = load_u16(src);
-            halves[1][lane] = form.has_min ? load_u16(src + 2) : 0;
-            high[lane] = form.high_at ? load_u32(src + form.high_at) : 0;
-#pragma GCC unroll 4
-            for (int i = 0; i < 4; i++) {
-                words[i][lane] = load_u32(src + form.values_at + 4 * i);
-            }
+            high[lane] = form.has_min ? head[1][lane] : head[0][lane] >> 16 | head[1][lane] << 16;
         }
         float d[EXPAND_LANES];
         float least[EXPAND_LANES];
-        halves_to_floats(halves[0], d);
-        halves_to_floats(halves[1], least);
-        float *restrict dst = group->dst + 32 * block * group->stride;
+        halves_to_floats(head[0], 0, d);
+        if (form.has_min) {
+            halves_to_floats(head[0], 16, least);
+        }
+        float *restrict dst = group->dst + 32 * block * PANEL_WIDTH;
 #pragma GCC unroll 4
         for (int i = 0; i < 4; i++) {
 #pragma GCC unroll 8
@@ -56,10 +46,9 @@ expand_nibble_blocks(const struct block_form form, const struct lane_group *grou
                 int k = 4 * i + shift / 8 + shift % 8 * 4; // low nibbles are inputs 0-15
                 LANE_LOOP {
                     uint32_t q = (words[i][lane] >> shift) & 15u;
-                    q |= form.high_at ? ((high[lane] >> k) & 1u) << 4 : 0;
+                    q |= form.has_high ? ((high[lane] >> k) & 1u) << 4 : 0;
                     float value = d[lane] * (float)((int32_t)q - form.zero);
-                    dst[(size_t)k * group->stride + lane] =
-                        form.has_min ? value + least[lane] : value;
+                    dst[k * PANEL_WIDTH + lane] = form.has_min ? value + least[lane] : value;
                 }
             }
         }
@@ -68,47 +57,23 @@ expand_nibble_blocks(const struct block_form form, const struct lane_group *grou
 
 static inline void expand_byte_blocks(const struct lane_group *group, size_t n_in) {
     for (size_t block = 0; block < n_in / 32; block++) {
-        uint16_t halves[EXPAND_LANES];
+        uint32_t head[4][EXPAND_LANES];
         uint32_t words[8][EXPAND_LANES];
-        LANE_LOOP {
-            const uint8_t *src = group->start[lane] + block * 34;
-            halves[lane] = load_u16(src);
-#pragma GCC unroll 8
-            for (int i = 0; i < 8; i++) {
-                words[i][lane] = load_u32(src + 2 + 4 * i);
-            }
-        }
+        load_words(group->start, block * 34, head);
+        load_words(group->start, block * 34 + 2, words);
+        load_words(group->start, block * 34 + 18, words + 4);
         float d[EXPAND_LANES];
-        halves_to_floats(halves, d);
-        float *restrict dst = group->dst + 32 * block * group->stride;
+        halves_to_floats(head[0], 0, d);
+        float *restrict dst = group->dst + 32 * block * PANEL_WIDTH;
 #pragma GCC unroll 8
         for (int i = 0; i < 8; i++) {
 #pragma GCC unroll 4
             for (int byte = 0; byte < 4; byte++) {
                 LANE_LOOP {
                     int32_t q = (int32_t)(words[i][lane] << (24 - 8 * byte)) >> 24;
-                    dst[(size_t)(4 * i + byte) * group->stride + lane] = (float)q * d[lane];
+                    dst[(4 * i + byte) * PANEL_WIDTH + lane] = (float)q * d[lane];
                 }
             }
-        }
-    }
-}
-
-// Any type of blocks: each row by the scalar definition, then transposed.
-static inline void expand_rows(const struct lane_group *group, enum hw_dtype dtype, size_t n_in) {
-    size_t n_values = hw_dtype_block_values(dtype);
-    size_t n_bytes = hw_dtype_block_bytes(dtype);
-    float rows[EXPAND_LANES][256];
-    for (size_t k = 0; k < n_in; k += n_values) {
-        LANE_LOOP {
-            expand_values(dtype, group->start[lane] + k / n_values * n_bytes, n_values, rows[lane]);
-        }
-        for (size_t i = 0; i < n_values; i += 16) {
-            const uint8_t *src[EXPAND_LANES];
-            LANE_LOOP {
-                src[lane] = (const uint8_t *)&rows[lane][i];
-            }
-            transpose_f32(src, group->dst + (k + i) * group->stride, group->stride);
         }
     }
 }
@@ -121,19 +86,19 @@ static inline void expand_plain(const struct lane_group *group, enum hw_dtype dt
         LANE_LOOP {
             src[lane] = group->start[lane] + k * value_bytes;
         }
-        float *dst = group->dst + k * group->stride;
+        float *dst = group->dst + k * PANEL_WIDTH;
         if (dtype == HW_F32) {
-            transpose_f32(src, dst, group->stride);
+            transpose_f32(src, dst, PANEL_WIDTH);
         } else if (dtype == HW_F16) {
-            transpose_f16(src, dst, group->stride);
+            transpose_f16(src, dst, PANEL_WIDTH);
         } else {
-            transpose_bf16(src, dst, group->stride);
+            transpose_bf16(src, dst, PANEL_WIDTH);
         }
     }
     for (; k < n_in; k++) {
         LANE_LOOP {
             expand_values(dtype, group->start[lane] + k * value_bytes, 1,
-                          group->dst + k * group->stride + lane);
+                          group->dst + k * PANEL_WIDTH + lane);
         }
     }
 }
@@ -147,7 +112,7 @@ static inline void expand_transposed(const struct lane_group *group, const struc
         is_run = is_run && group->start[lane] == group->start[lane - 1] + value_bytes;
     }
     for (size_t k = 0; k < n_in; k++) {
-        float *dst = group->dst + k * group->stride;
+        float *dst = group->dst + k * PANEL_WIDTH;
         if (is_run) {
             expand_values(w->dtype, group->start[0] + k * w->row_bytes, EXPAND_LANES, dst);
             continue;
@@ -162,8 +127,8 @@ static inline void expand_group(const struct lane_group *group, const struct hw_
                                 size_t n_in) {
     static const struct block_form q4_0 = {18, 0, 0, 2, 8};
     static const struct block_form q4_1 = {20, 1, 0, 4, 0};
-    static const struct block_form q5_0 = {22, 0, 2, 6, 16};
-    static const struct block_form q5_1 = {24, 1, 4, 8, 0};
+    static const struct block_form q5_0 = {22, 0, 1, 6, 16};
+    static const struct block_form q5_1 = {24, 1, 1, 8, 0};
     if (w->is_transposed) {
         expand_transposed(group, w, n_in);
         return;
@@ -190,7 +155,7 @@ static inline void expand_group(const struct lane_group *group, const struct hw_
         expand_byte_blocks(group, n_in);
         break;
     default:
-        expand_rows(group, w->dtype, n_in);
+        expand_k_blocks(group, w->dtype, n_in);
         break;
     }
 }
@@ -211,7 +176,6 @@ static inline void expand_panel(const struct hw_weight *w, size_t first, size_t 
             group.start[lane] = weight_start(w, first + output) + k_bytes;
         }
         group.dst = dst + lane0 / PANEL_WIDTH * PANEL_WIDTH * n_in + lane0 % PANEL_WIDTH;
-        group.stride = PANEL_WIDTH;
         expand_group(&group, w, n_in);
     }
 }

@@ -43,9 +43,39 @@ static inline uint32_t vf_greater(vf a, vf b) {
     return (uint32_t)_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_GT_OQ));
 }
 
-static inline void halves_to_floats(const uint16_t *halves, float *ret) {
-    _mm256_storeu_ps(ret, _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)halves)));
-    _mm256_storeu_ps(ret + 8, _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(halves + 8))));
+// The halves in bits `shift` (0 or 16) and up of EXPAND_LANES words.
+static inline void halves_to_floats(const uint32_t *words, int shift, float *ret) {
+    for (int lane = 0; lane < EXPAND_LANES; lane += 8) {
+        __m256i halves = _mm256_loadu_si256((const __m256i *)(const void *)(words + lane));
+        halves = _mm256_and_si256(_mm256_srli_epi32(halves, shift), _mm256_set1_epi32(0xffff));
+        halves = _mm256_permute4x64_epi64(_mm256_packus_epi32(halves, halves), 0x08);
+        _mm256_storeu_ps(ret + lane, _mm256_cvtph_ps(_mm256_castsi256_si128(halves)));
+    }
+}
+
+// 16 bytes at start[row] + at and start[row + 4] + at.
+static inline __m256i load_halves(const uint8_t *const *start, int row, size_t at) {
+    return _mm256_loadu2_m128i((const __m128i *)(const void *)(start[row + 4] + at),
+                               (const __m128i *)(const void *)(start[row] + at));
+}
+
+// ret[i][lane] = word i (of 4) at start[lane] + at: 4 x 4 words transposed in each half.
+static inline void load_words(const uint8_t *const *start, size_t at,
+                              uint32_t (*ret)[EXPAND_LANES]) {
+    for (int row = 0; row < EXPAND_LANES; row += 8) {
+        __m256i a = load_halves(start, row, at);
+        __m256i b = load_halves(start, row + 1, at);
+        __m256i c = load_halves(start, row + 2, at);
+        __m256i d = load_halves(start, row + 3, at);
+        __m256i ab_low = _mm256_unpacklo_epi32(a, b);
+        __m256i ab_high = _mm256_unpackhi_epi32(a, b);
+        __m256i cd_low = _mm256_unpacklo_epi32(c, d);
+        __m256i cd_high = _mm256_unpackhi_epi32(c, d);
+        _mm256_storeu_si256((__m256i *)&ret[0][row], _mm256_unpacklo_epi64(ab_low, cd_low));
+        _mm256_storeu_si256((__m256i *)&ret[1][row], _mm256_unpackhi_epi64(ab_low, cd_low));
+        _mm256_storeu_si256((__m256i *)&ret[2][row], _mm256_unpacklo_epi64(ab_high, cd_high));
+        _mm256_storeu_si256((__m256i *)&ret[3][row], _mm256_unpackhi_epi64(ab_high, cd_high));
+    }
 }
 
 // dst[i * stride + lane] = element i of rows[lane], 8 x 8 in registers.

@@ -43,8 +43,39 @@ static inline uint32_t vf_greater(vf a, vf b) {
     return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ);
 }
 
-static inline void halves_to_floats(const uint16_t *halves, float *ret) {
-    _mm512_storeu_ps(ret, _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)halves)));
+// The halves in bits `shift` (0 or 16) and up of EXPAND_LANES words.
+static inline void halves_to_floats(const uint32_t *words, int shift, float *ret) {
+    __m512i halves = _mm512_srli_epi32(_mm512_loadu_si512(words), (unsigned)shift);
+    _mm512_storeu_ps(ret, _mm512_cvtph_ps(_mm512_cvtepi32_epi16(halves)));
+}
+
+// 16 bytes at start[row], start[row + 4], ... + at, in the four parts of a vector.
+static inline __m512i load_quarters(const uint8_t *const *start, int row, size_t at) {
+    const __m128i *src[4];
+    for (int i = 0; i < 4; i++) {
+        src[i] = (const __m128i *)(const void *)(start[row + 4 * i] + at);
+    }
+    __m512i value = _mm512_castsi128_si512(_mm_loadu_si128(src[0]));
+    value = _mm512_inserti32x4(value, _mm_loadu_si128(src[1]), 1);
+    value = _mm512_inserti32x4(value, _mm_loadu_si128(src[2]), 2);
+    return _mm512_inserti32x4(value, _mm_loadu_si128(src[3]), 3);
+}
+
+// ret[i][lane] = word i (of 4) at start[lane] + at: 4 x 4 words transposed in each part.
+static inline void load_words(const uint8_t *const *start, size_t at,
+                              uint32_t (*ret)[EXPAND_LANES]) {
+    __m512i a = load_quarters(start, 0, at);
+    __m512i b = load_quarters(start, 1, at);
+    __m512i c = load_quarters(start, 2, at);
+    __m512i d = load_quarters(start, 3, at);
+    __m512i ab_low = _mm512_unpacklo_epi32(a, b);
+    __m512i ab_high = _mm512_unpackhi_epi32(a, b);
+    __m512i cd_low = _mm512_unpacklo_epi32(c, d);
+    __m512i cd_high = _mm512_unpackhi_epi32(c, d);
+    _mm512_storeu_si512(ret[0], _mm512_unpacklo_epi64(ab_low, cd_low));
+    _mm512_storeu_si512(ret[1], _mm512_unpackhi_epi64(ab_low, cd_low));
+    _mm512_storeu_si512(ret[2], _mm512_unpacklo_epi64(ab_high, cd_high));
+    _mm512_storeu_si512(ret[3], _mm512_unpackhi_epi64(ab_high, cd_high));
 }
 
 // dst[i * stride + lane] = element i of rows[lane]: 16 x 16 in registers, doubling the group of

@@ -56,9 +56,20 @@ static inline uint32_t vf_greater(vf a, vf b) {
     return mask;
 }
 
-static inline void halves_to_floats(const uint16_t *halves, float *ret) {
-    for (int i = 0; i < EXPAND_LANES; i++) {
-        ret[i] = half_to_float(halves[i]);
+// The halves in bits `shift` (0 or 16) and up of EXPAND_LANES words.
+static inline void halves_to_floats(const uint32_t *words, int shift, float *ret) {
+    for (int lane = 0; lane < EXPAND_LANES; lane++) {
+        ret[lane] = half_to_float((uint16_t)(words[lane] >> shift));
+    }
+}
+
+// ret[i][lane] = word i (of 4) at start[lane] + at.
+static inline void load_words(const uint8_t *const *start, size_t at,
+                              uint32_t (*ret)[EXPAND_LANES]) {
+    for (int lane = 0; lane < EXPAND_LANES; lane++) {
+        for (int i = 0; i < 4; i++) {
+            ret[i][lane] = load_u32(start[lane] + at + 4 * i);
+        }
     }
 }
 
