@@ -13,120 +13,123 @@ enum { ELEMENT_BLOCK = 4096 }; // values that a thread takes at a time
 // exp(-a) as two factors, so that a product with it that ends below the normal range is rounded
 // once.
 struct exp_factors {
-    f32x8 first; // in [2^-79, 2]
-    f32x8 second;
+    lanes first; // in [2^-79, 2]
+    lanes second;
 };
 
 // 2^k e^r for |r| <= ln 2 / 2 and k in [-156, 0]; rubbish for others. e^r - 1 - r over r^2 is a
 // minimax polynomial (relative error of e^r 4e-9).
-HW_LANES struct exp_factors scaled_exp8(f32x8 r, f32x8 k) {
-    f32x8 q = 1.381421978e-03f * r + 8.368898874e-03f;
-    q = q * r + 4.166840577e-02f;
-    q = q * r + 1.666651913e-01f;
-    q = q * r + 4.999999335e-01f;
-    f32x8 p = 1.0f + (r + r * r * q);
-    i32x8 exponent = (i32x8)(k + 12582912.0f) - 0x4B400000; // 1.5 * 2^23: k stands in the low bits
-    i32x8 half = exponent >> 1;
-    struct exp_factors e = {p * (f32x8)((half + 127) << 23),
-                            (f32x8)((exponent - half + 127) << 23)};
+HW_LANES struct exp_factors scaled_exp(lanes r, lanes k) {
+    lanes q = multiply_add(all_lanes(1.381421978e-03f), r, all_lanes(8.368898874e-03f));
+    q = multiply_add(q, r, all_lanes(4.166840577e-02f));
+    q = multiply_add(q, r, all_lanes(1.666651913e-01f));
+    q = multiply_add(q, r, all_lanes(4.999999335e-01f));
+    lanes p = 1.0f + multiply_add(r * r, q, r);
+    int_lanes exponent =
+        (int_lanes)(k + 12582912.0f) - 0x4B400000; // 1.5 * 2^23: k stands in the low bits
+    int_lanes half = exponent >> 1;
+    struct exp_factors e = {p * (lanes)((half + 127) << 23),
+                            (lanes)((exponent - half + 127) << 23)};
     return e;
-}
-
-HW_LANES f32x8 select8(i32x8 is_first, f32x8 first, f32x8 second) {
-    return (f32x8)((is_first & (i32x8)first) | (~is_first & (i32x8)second));
-}
-
-HW_LANES f32x8 magnitude8(f32x8 x) {
-    return (f32x8)((i32x8)x & 0x7FFFFFFF);
 }
 
 // exp(-a) for a >= 0; 0 from a = 108 on, where x exp(-a) is 0 for every a that these functions make
 // of x. ln 2 in two parts, the first of few bits, keeps k ln 2 exact (Cody and Waite).
-HW_LANES struct exp_factors exp_minus8(f32x8 a) {
-    f32x8 k = (a * -1.44269504f + 12582912.0f) - 12582912.0f;
-    f32x8 r = -a - k * 0.693359375f;
-    struct exp_factors e = scaled_exp8(r + k * 2.12194440e-4f, k);
-    i32x8 is_far = a > 108.0f;
-    e.first = select8(is_far, (f32x8){0}, e.first);
-    e.second = select8(is_far, (f32x8){0}, e.second);
+HW_LANES struct exp_factors exp_minus(lanes a) {
+    lanes k = multiply_add(a, all_lanes(-1.44269504f), all_lanes(12582912.0f)) - 12582912.0f;
+    lanes r = multiply_add(k, all_lanes(-0.693359375f), -a);
+    struct exp_factors e = scaled_exp(multiply_add(k, all_lanes(2.12194440e-4f), r), k);
+    int_lanes is_far = a > 108.0f;
+    e.first = select_lanes(is_far, (lanes){0}, e.first);
+    e.second = select_lanes(is_far, (lanes){0}, e.second);
     return e;
 }
 
-HW_LANES struct exp_factors exp_minus_double8(f64x8 a) {
-    f32x8 k = (narrow8(a) * -1.44269504f + 12582912.0f) - 12582912.0f;
-    f32x8 r = narrow8(-a - widen8(k) * 0.69314718055994530942);
-    struct exp_factors e = scaled_exp8(r, k);
-    i32x8 is_far = narrow8(a) > 108.0f;
-    e.first = select8(is_far, (f32x8){0}, e.first);
-    e.second = select8(is_far, (f32x8){0}, e.second);
+// The same for arguments in double, given in two halves.
+HW_LANES struct exp_factors exp_minus_wide(wide_lanes low, wide_lanes high) {
+    lanes a = narrow(low, high);
+    lanes k = multiply_add(a, all_lanes(-1.44269504f), all_lanes(12582912.0f)) - 12582912.0f;
+    wide_lanes ln2 = all_wide(-0.69314718055994530942);
+    lanes r = narrow(multiply_add_wide(widen_low(k), ln2, -low),
+                     multiply_add_wide(widen_high(k), ln2, -high));
+    struct exp_factors e = scaled_exp(r, k);
+    int_lanes is_far = a > 108.0f;
+    e.first = select_lanes(is_far, (lanes){0}, e.first);
+    e.second = select_lanes(is_far, (lanes){0}, e.second);
     return e;
 }
 
 // x g(u), where e = exp(-|u|) and u has the sign of x.
-HW_LANES f32x8 times_logistic8(f32x8 x, struct exp_factors e) {
-    return select8(x < 0.0f, x * e.first * e.second, x) / (1.0f + e.first * e.second);
+HW_LANES lanes times_logistic(lanes x, struct exp_factors e) {
+    return select_lanes(x < 0.0f, x * e.first * e.second, x) / (1.0f + e.first * e.second);
 }
 
-HW_LANES f32x8 silu8(f32x8 x) {
-    return times_logistic8(x, exp_minus8(magnitude8(x)));
+HW_LANES lanes silu(lanes x) {
+    return times_logistic(x, exp_minus(magnitude(x)));
 }
 
-HW_LANES f32x8 gelu_tanh8(f32x8 x) {
-    f64x8 a = widen8(magnitude8(x));
-    f64x8 u = 1.59576912160573071176 * (a + 0.044715 * (a * a * a));
-    return times_logistic8(x, exp_minus_double8(u));
+HW_LANES wide_lanes gelu_argument(wide_lanes a) {
+    return 1.59576912160573071176 * multiply_add_wide(0.044715 * a, a * a, a);
+}
+
+HW_LANES lanes gelu_tanh(lanes x) {
+    lanes a = magnitude(x);
+    return times_logistic(
+        x, exp_minus_wide(gelu_argument(widen_low(a)), gelu_argument(widen_high(a))));
 }
 
 // x Phi(x) with Phi(-a) = exp(-a^2 / 2) R(a). R(a) = erfcx(a / sqrt 2) / 2 = s P(s) with s = 1 / (1
 // + .3 a): P is a minimax polynomial for a up to 14.6 (relative error 4e-9), beyond which x Phi(x)
 // is 0 in float.
-HW_LANES f32x8 gelu_erf8(f32x8 x) {
-    f32x8 a = magnitude8(x);
-    f32x8 s = 1.0f / (1.0f + 0.3f * a);
-    f32x8 p = -2.062496475e-02f * s + 1.124440038e-01f;
-    p = p * s + -2.282340302e-01f;
-    p = p * s + 1.918128182e-01f;
-    p = p * s + -7.944797392e-02f;
-    p = p * s + 9.617054424e-02f;
-    p = p * s + 7.838469236e-02f;
-    p = p * s + 1.102365378e-01f;
-    p = p * s + 1.195716734e-01f;
-    p = p * s + 1.196866974e-01f;
-    p = p * s;
-    f64x8 wide = widen8(a);
-    struct exp_factors e = exp_minus_double8(0.5 * (wide * wide));
-    return select8(x < 0.0f, x * p * e.first * e.second, x * (1.0f - e.first * e.second * p));
+HW_LANES lanes gelu_erf(lanes x) {
+    lanes a = magnitude(x);
+    lanes s = 1.0f / (1.0f + 0.3f * a);
+    static const float coefficients[] = {1.124440038e-01f,  -2.282340302e-01f, 1.918128182e-01f,
+                                         -7.944797392e-02f, 9.617054424e-02f,  7.838469236e-02f,
+                                         1.102365378e-01f,  1.195716734e-01f,  1.196866974e-01f};
+    lanes p = all_lanes(-2.062496475e-02f);
+    for (size_t i = 0; i < sizeof coefficients / sizeof coefficients[0]; i++) {
+        p = multiply_add(p, s, all_lanes(coefficients[i]));
+    }
+    p *= s;
+    wide_lanes low = widen_low(a);
+    wide_lanes high = widen_high(a);
+    struct exp_factors e = exp_minus_wide(0.5 * (low * low), 0.5 * (high * high));
+    return select_lanes(x < 0.0f, x * p * e.first * e.second, x * (1.0f - e.first * e.second * p));
 }
 
-HW_LANES f32x8 relu8(f32x8 x) {
-    return select8(x > 0.0f, x, (f32x8){0});
+HW_LANES lanes relu(lanes x) {
+    return select_lanes(x > 0.0f, x, (lanes){0});
 }
 
 // f over n values; the last vector is padded, so that a value's bits do not depend on where it
 // stands.
 #define ACTIVATE_RANGE(f)                                                                          \
-    for (size_t i = 0; i < n; i += 8) {                                                            \
-        size_t rest = n - i;                                                                       \
-        f32x8 y = f(rest < 8 ? load8_part(x + i, rest) : load8(x + i));                            \
-        if (up != NULL) {                                                                          \
-            y *= rest < 8 ? load8_part(up + i, rest) : load8(up + i);                              \
-        }                                                                                          \
-        store8(x + i, y, rest);                                                                    \
+    for (; up == NULL && i + N_LANES <= n; i += N_LANES) {                                         \
+        store_lanes(x + i, f(load_lanes(x + i)));                                                  \
+    }                                                                                              \
+    for (; i + N_LANES <= n; i += N_LANES) {                                                       \
+        store_lanes(x + i, f(load_lanes(x + i)) * load_lanes(up + i));                             \
+    }                                                                                              \
+    if (i < n) {                                                                                   \
+        lanes y = f(load_lanes_part(x + i, n - i));                                                \
+        store_lanes_part(x + i, up != NULL ? y * load_lanes_part(up + i, n - i) : y, n - i);       \
     }
 
 static void activate_range(enum hw_activation f, float *x, const float *up, size_t n) {
+    size_t i = 0;
     switch (f) {
     case HW_ACT_GELU_TANH:
-        ACTIVATE_RANGE(gelu_tanh8)
+        ACTIVATE_RANGE(gelu_tanh)
         break;
     case HW_ACT_GELU_ERF:
-        ACTIVATE_RANGE(gelu_erf8)
+        ACTIVATE_RANGE(gelu_erf)
         break;
     case HW_ACT_SILU:
-        ACTIVATE_RANGE(silu8)
+        ACTIVATE_RANGE(silu)
         break;
     case HW_ACT_RELU:
-        ACTIVATE_RANGE(relu8)
+        ACTIVATE_RANGE(relu)
         break;
     }
 }

@@ -9,7 +9,7 @@
 static void rms_row(const float *x, size_t d, const float *weight, float eps, float *y,
                     float *scale) {
     double squares;
-    HW_SUM_LANES(x, d, squares, v * v);
+    HW_SUM_LANES(x, d, squares, multiply_add_wide(v, v, sum_));
     float factor = (float)(1 / sqrt(squares / (double)d + (double)eps));
     if (weight != NULL) {
         for (size_t c = 0; c < d; c++) {
@@ -35,37 +35,35 @@ static void NORMS(rms_norm)(const struct hw_exec *exec, const float *x, size_t m
 
 // The mean is taken off in double: where it is large against the deviations, rounding it to float
 // would move every output.
-HW_LANES f32x8 layer_step(f32x8 x, double mean, float factor, const float *weight,
-                          const float *bias, size_t c, size_t n) {
-    f32x8 y = narrow8(widen8(x) - mean) * factor;
-    if (weight != NULL) {
-        y *= n < 8 ? load8_part(weight + c, n) : load8(weight + c);
-    }
-    if (bias != NULL) {
-        y += n < 8 ? load8_part(bias + c, n) : load8(bias + c);
-    }
-    return y;
+HW_LANES lanes layer_step(lanes x, double mean, float factor) {
+    return narrow(widen_low(x) - mean, widen_high(x) - mean) * factor;
 }
 
 static void layer_row(const float *x, size_t d, const float *weight, const float *bias, float eps,
                       float *y, float *scale) {
     double sum;
-    HW_SUM_LANES(x, d, sum, v);
+    HW_SUM_LANES(x, d, sum, sum_ + v);
     double mean = sum / (double)d;
-    size_t whole = d - d % 8;
+    size_t whole = d - d % N_SUMS; // behind it, padding would count as values
     double squares;
-    HW_SUM_LANES(x, whole, squares, (v - mean) * (v - mean));
+    HW_SUM_LANES(x, whole, squares, multiply_add_wide(v - mean, v - mean, sum_));
     for (size_t c = whole; c < d; c++) {
         squares += ((double)x[c] - mean) * ((double)x[c] - mean);
     }
     float factor = (float)(1 / sqrt(squares / (double)d + (double)eps));
-    for (size_t c = 0; c < whole; c += 8) {
-        store8(y + c, layer_step(load8(x + c), mean, factor, weight, bias, c, 8), 8);
+    whole = d - d % N_LANES;
+    for (size_t c = 0; c < whole; c += N_LANES) {
+        store_lanes(y + c, layer_step(load_lanes(x + c), mean, factor));
     }
     if (whole < d) {
-        size_t n = d - whole;
-        f32x8 last = load8_part(x + whole, n);
-        store8(y + whole, layer_step(last, mean, factor, weight, bias, whole, n), n);
+        lanes last = load_lanes_part(x + whole, d - whole);
+        store_lanes_part(y + whole, layer_step(last, mean, factor), d - whole);
+    }
+    for (size_t c = 0; weight != NULL && c < d; c++) {
+        y[c] *= weight[c];
+    }
+    for (size_t c = 0; bias != NULL && c < d; c++) {
+        y[c] += bias[c];
     }
     if (scale != NULL) {
         *scale = factor;

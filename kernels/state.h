@@ -12,7 +12,7 @@
 
 enum {
     HW_STATE_STRIPES = 64,   // of rows; their sums are added in order
-    HW_STATE_BINS = 1 << 16, // of one half of the bit pattern of |x|
+    HW_STATE_BINS = 1 << 16, // of bit patterns of |x|
     HW_STATE_TOP = 64,       // most values that state_top is asked for
 };
 
@@ -28,6 +28,7 @@ struct hw_state_thread {
     uint32_t bins[HW_STATE_BINS];
     struct hw_top_value top[HW_STATE_TOP];
     size_t n_top;
+    size_t n_below;
 };
 
 struct hw_state_scratch {

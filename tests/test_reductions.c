@@ -136,6 +136,32 @@ START_TEST(state_reductions_equal_their_definition) {
 }
 END_TEST
 
+// Every tenth row, the ones a sample of evenly spaced rows would take, is far below the others: the
+// guess of the median is wrong.
+START_TEST(a_misleading_sample_costs_time_only) {
+    enum { ROWS = 1280, WIDTH = 40 };
+    static float x[ROWS * WIDTH];
+    struct hw_ops ref;
+    struct hw_ops ops;
+    struct hw_exec exec = {2, malloc(hw_state_scratch(2)), hw_state_scratch(2)};
+    ck_assert_ptr_nonnull(exec.scratch);
+    fill_rows(x, ROWS * WIDTH, 0, 5);
+    for (size_t i = 0; i < ROWS * WIDTH; i++) {
+        x[i] *= i / WIDTH % 10 == 0 ? 1e-6f : 1;
+    }
+    hw_ops_init(&ref, HW_LEVEL_REF);
+    float want[3];
+    ref.state_stats(&exec, x, ROWS, WIDTH, WIDTH, &want[0], &want[1], &want[2]);
+    ck_assert_float_gt(want[0], 0.1f);
+    FOR_EACH_LEVEL(ops) {
+        float got[3];
+        ops.state_stats(&exec, x, ROWS, WIDTH, WIDTH, &got[0], &got[1], &got[2]);
+        ck_assert(same(got, want, 1));
+    }
+    free(exec.scratch);
+}
+END_TEST
+
 // By hand: |x| = 1 2 3 3, lower median 2; mean 2.25; x = 1 -2 3 -3, mean -.25, squares 23,
 // variance 5.6875.
 START_TEST(small_numbers_by_hand) {
@@ -177,6 +203,7 @@ int main(void) {
     tcase_set_timeout(tcase, 120);
     tcase_add_test(tcase, row_reductions_equal_their_definition);
     tcase_add_test(tcase, state_reductions_equal_their_definition);
+    tcase_add_test(tcase, a_misleading_sample_costs_time_only);
     tcase_add_test(tcase, small_numbers_by_hand);
     return run_suite("reductions", tcase);
 }
