@@ -197,6 +197,22 @@ START_TEST(numbers_are_whole_texts) {
 }
 END_TEST
 
+START_TEST(lists_of_counts_are_whole) {
+    size_t values[3] = {9, 9, 9};
+    size_t n = 9;
+    ck_assert(hw_parse_counts("5,1,1000", 1, 1000, 3, values, &n));
+    ck_assert_uint_eq(n, 3);
+    ck_assert_uint_eq(values[2], 1000);
+    static const char *const bad[] = {"",  ",",    "1,",      ",1",   "1,,2",
+                                      "0", "1001", "1,2,3,4", "1 ,2", "x"};
+    for (size_t i = 0; i < HW_LENGTH(bad); i++) {
+        n = 9;
+        ck_assert_msg(!hw_parse_counts(bad[i], 1, 1000, 3, values, &n), "%s", bad[i]);
+        ck_assert_uint_eq(n, 9);
+    }
+}
+END_TEST
+
 START_TEST(bytes_for_people) {
     char text[32];
     ck_assert_str_eq(hw_format_bytes(text, sizeof text, 0), "0 B");
@@ -227,6 +243,7 @@ int main(void) {
     tcase_add_loop_test(tcase, wrong_lines_are_refused_in_one_sentence, 0, (int)HW_LENGTH(wrong));
     tcase_add_loop_test(tcase, sizes_are_exact, 0, (int)HW_LENGTH(sizes));
     tcase_add_test(tcase, numbers_are_whole_texts);
+    tcase_add_test(tcase, lists_of_counts_are_whole);
     tcase_add_test(tcase, bytes_for_people);
     tcase_add_test(tcase, nearest_is_near);
     suite_add_tcase(suite, tcase);

@@ -54,24 +54,14 @@ static struct hw_bench_row *next_row(struct rows *rows) {
 
 static enum hw_status parse_lengths(const char *text, size_t *lengths, size_t *ret_n,
                                     struct hw_error *err) {
-    size_t n = 0;
-    while (*text != '\0') {
-        char word[24];
-        size_t length = strcspn(text, ",");
-        uint64_t value = 0;
-        (void)snprintf(word, sizeof word, "%.*s", (int)(length < 23 ? length : 23), text);
-        if (n == MAX_LENGTHS || !hw_parse_count(word, &value) || value < 2 || value > 131072) {
-            return hw_fail(
-                err, HW_USAGE,
-                "bench: option --tokens: wrong value (expected at most %d numbers from 2 "
-                "to 131072, found '%s')",
-                (int)MAX_LENGTHS, word);
-        }
-        lengths[n++] = (size_t)value;
-        text += length + (text[length] == ',');
+    if (hw_parse_counts(text, 2, 131072, MAX_LENGTHS, lengths, ret_n)) {
+        return HW_OK;
     }
-    *ret_n = n;
-    return HW_OK;
+    char shown[100];
+    return hw_fail(err, HW_USAGE,
+                   "bench: option --tokens: wrong value (expected at most %d numbers from 2 to "
+                   "131072, found '%s')",
+                   (int)MAX_LENGTHS, hw_escape(shown, sizeof shown, text, strlen(text)));
 }
 
 static enum hw_status time_linear(const struct hw_bench_setup *setup, struct rows *rows,

@@ -30,6 +30,31 @@ bool hw_parse_count(const char *text, uint64_t *ret) {
     return true;
 }
 
+bool hw_parse_counts(const char *text, uint64_t least, uint64_t most, size_t max_n, size_t *ret,
+                     size_t *ret_n) {
+    size_t n = 0;
+    for (;;) {
+        char word[24];
+        size_t length = strcspn(text, ",");
+        uint64_t value;
+        if (n == max_n || length >= sizeof word) {
+            return false;
+        }
+        memcpy(word, text, length);
+        word[length] = '\0';
+        if (!hw_parse_count(word, &value) || value < least || value > most) {
+            return false;
+        }
+        ret[n++] = (size_t)value;
+        if (text[length] == '\0') {
+            break;
+        }
+        text += length + 1;
+    }
+    *ret_n = n;
+    return true;
+}
+
 bool hw_parse_real(const char *text, double *ret) {
     size_t n = strlen(text);
     bool has_digit = false;

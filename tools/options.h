@@ -141,6 +141,10 @@ bool hw_options_contain(int argc, const char *const *argv, const char *flag);
 // Numbers from users and files: the whole text, no sign, no blanks, range checked.
 bool hw_parse_count(const char *text, uint64_t *ret);
 bool hw_parse_real(const char *text, double *ret); // finite, decimal point whatever the locale
+// Counts separated by commas, each within least .. most, at most max_n of them; false where one is
+// wrong or there are none.
+bool hw_parse_counts(const char *text, uint64_t least, uint64_t most, size_t max_n, size_t *ret,
+                     size_t *ret_n);
 // Bytes: digits with up to 6 decimals and K, M, G, T (powers of 1024, also KiB ...) or kB, MB, GB,
 // TB (powers of 1000).
 bool hw_parse_size(const char *text, uint64_t *ret);
