@@ -140,6 +140,65 @@ START_TEST(what_is_not_understood_is_refused_by_name) {
 }
 END_TEST
 
+// The same for GGUF: bytes of a golden file are replaced by as many others.
+static const char *const gguf_refusals[][4] = {
+    {"llama-gqa-f32.gguf", "llama.attention.value_length", "llama.attention.value_lengtX",
+     "metadata: llama.attention.value_lengtX: this key is not understood"},
+    {"llama-gqa-f32.gguf", "llama.block_count", "llama.block_counX", "llama.block_count: missing"},
+    {"llama-gqa-f32.gguf", "output_norm.weight", "output_norX.weight",
+     "tensor \"output_norm.weight\" is missing"},
+    {"llama-gqa-f32.gguf", "blk.1.attn_norm.weight", "blk.7.attn_norm.weight",
+     "tensor \"blk.1.attn_norm.weight\" is missing"},
+    {"llama-rope-llama3-f32.gguf", "rope_freqs.weight", "rope_freqX.weight",
+     "tensor \"rope_freqX.weight\" [4] is not one that a model of family llama has"},
+    {"gpt-neox-parallel-f32.gguf", "gptneox.use_parallel_residual", "gptneox.use_parallel_residuaX",
+     "gptneox.use_parallel_residuaX: this key is not understood"},
+    {"gpt2-f32.gguf", "general.architecture", NULL,
+     "general.architecture: \"gptX\" is not one of gpt2, gptneox, llama"},
+};
+enum { N_GGUF_REFUSALS = sizeof gguf_refusals / sizeof gguf_refusals[0] };
+
+// Writes the golden file `name` to `path`, its first occurrence of the text replaced; `replace`
+// NULL: the X goes behind architecture's "gpt".
+static void write_patched(const char *name, const char *find, const char *replace,
+                          const char *path) {
+    enum { LIMIT = 1 << 20 };
+    static char bytes[LIMIT];
+    char source[512];
+    (void)snprintf(source, sizeof source, "%s/models/%s", HW_TEST_DATA, name);
+    FILE *file = fopen(source, "rb");
+    ck_assert_ptr_nonnull(file);
+    size_t n = fread(bytes, 1, LIMIT, file);
+    ck_assert(n > 0 && n < LIMIT);
+    (void)fclose(file);
+    char *at = memmem(bytes, n, find, strlen(find));
+    ck_assert_ptr_nonnull(at);
+    if (replace != NULL) {
+        memcpy(at, replace, strlen(replace));
+    } else {
+        at[strlen("general.architecture") + 4 + 8 + 3] = 'X'; // type, length, "gpt"
+    }
+    file = fopen(path, "wb");
+    ck_assert_ptr_nonnull(file);
+    ck_assert_uint_eq(fwrite(bytes, 1, n, file), n);
+    (void)fclose(file);
+}
+
+START_TEST(gguf_metadata_and_tensors_are_refused_by_name) {
+    char path[128];
+    struct hw_model *model = NULL;
+    struct hw_error err = {0};
+    make_folder();
+    (void)snprintf(path, sizeof path, "%s/m.gguf", folder);
+    write_patched(gguf_refusals[_i][0], gguf_refusals[_i][1], gguf_refusals[_i][2], path);
+    enum hw_status status = hw_model_open(path, &model, &err);
+    (void)unlink(path);
+    remove_folder();
+    ck_assert_int_eq(status, HW_INPUT);
+    ck_assert_msg(strstr(err.message, gguf_refusals[_i][3]) != NULL, "%s", err.message);
+}
+END_TEST
+
 // Nothing here changes the arithmetic, so all of it is accepted.
 START_TEST(harmless_keys_are_accepted) {
     static const char *const accepted[][2] = {
@@ -222,6 +281,7 @@ int main(void) {
     Suite *suite = suite_create("model");
     TCase *tcase = tcase_create("all");
     tcase_add_loop_test(tcase, what_is_not_understood_is_refused_by_name, 0, N_REFUSALS);
+    tcase_add_loop_test(tcase, gguf_metadata_and_tensors_are_refused_by_name, 0, N_GGUF_REFUSALS);
     tcase_add_test(tcase, harmless_keys_are_accepted);
     tcase_add_test(tcase, scale_attn_weights_off_means_no_scale);
     tcase_add_test(tcase, frequencies_equal_their_definition);
