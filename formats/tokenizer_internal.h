@@ -13,6 +13,7 @@
 
 #include "formats/sha256.h"
 #include "formats/tokenizer.h"
+#include "formats/utf8.h"
 
 enum {
     HW_MAX_VOCAB = 1 << 21,         // ids; the largest vocabularies of today have 2^18
@@ -150,12 +151,6 @@ const struct merge_entry *hw_merges_find(const struct hw_tokenizer *tokenizer, u
 
 // Writes the printable form of n bytes (at most 2n) and returns its length.
 size_t hw_alphabet_encode(const char *bytes, size_t n, char *ret_text);
-
-// Valid UTF-8 from bytes on: returns n, else the offset of the first bad byte. No surrogates, no
-// overlong forms.
-size_t hw_utf8_check(const char *bytes, size_t n);
-// The code point at bytes (valid UTF-8) and its length.
-uint32_t hw_utf8_get(const char *bytes, size_t *ret_n);
 
 // tokenizer_added.c
 // --------------------------------------------------------------------------------
