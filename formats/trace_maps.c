@@ -76,7 +76,7 @@ enum hw_status hw_trace_read_chunk(struct hw_trace *trace, enum hw_dataset datas
 // way than ours.
 static enum hw_status read_slowly(struct hw_trace *trace, enum hw_dataset dataset,
                                   size_t prompt_index, size_t layer, size_t head, size_t a,
-                                  size_t b, unsigned char *tile, struct hw_error *err) {
+                                  size_t b, unsigned char *ret_tile, struct hw_error *err) {
     size_t edge = trace->shape.axes[HW_GROUP_ATTENTION][HW_AXIS_QUERY];
     hsize_t n_queries = hw_size_min(HW_MAP_TILE, edge - a * HW_MAP_TILE);
     hsize_t n_keys = hw_size_min(HW_MAP_TILE, edge - b * HW_MAP_TILE);
@@ -85,14 +85,14 @@ static enum hw_status read_slowly(struct hw_trace *trace, enum hw_dataset datase
     hsize_t whole[2] = {HW_MAP_TILE, HW_MAP_TILE}, origin[2] = {0, 0},
             part[2] = {n_queries, n_keys};
     enum hw_element element = trace->shape.element[dataset];
-    hw_element_fill(element, TILE_VALUES, tile);
+    hw_element_fill(element, TILE_VALUES, ret_tile);
     hid_t space = H5Dget_space(trace->datasets[dataset]);
     hid_t memory = H5Screate_simple(2, whole, NULL);
     herr_t e = H5Sselect_hyperslab(space, H5S_SELECT_SET, start, NULL, count, NULL) |
                H5Sselect_hyperslab(memory, H5S_SELECT_SET, origin, NULL, part, NULL);
     enum hw_status status = HW_OK;
     if (e < 0 || H5Dread(trace->datasets[dataset], hw_h5_type(element), memory, space, H5P_DEFAULT,
-                         tile) < 0) {
+                         ret_tile) < 0) {
         status = hw_h5_fail(err, HW_INPUT, "%s: a tile cannot be read", trace->path);
     }
     hw_h5_close(&memory);

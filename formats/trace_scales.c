@@ -44,6 +44,14 @@ static void *copy_texts(const char *const *texts, size_t n) {
     return values;
 }
 
+static struct axis_values numbers(void *values, const char *description) {
+    return (struct axis_values){HW_ELEMENT_I4, values, description};
+}
+
+static struct axis_values texts(void *values, const char *description) {
+    return (struct axis_values){HW_ELEMENT_VSTR, values, description};
+}
+
 // Coordinate values of an axis; false without memory. Axes that only count rows have none.
 static bool find_values(const struct hw_layout *layout, enum hw_group group, enum hw_axis axis,
                         size_t n, const int32_t *prompts, struct axis_values *ret) {
@@ -52,57 +60,51 @@ static bool find_values(const struct hw_layout *layout, enum hw_group group, enu
     struct axis_values v = {HW_ELEMENT_I4, NULL, ""};
     switch (axis) {
     case HW_AXIS_PROMPT:
-        v = (struct axis_values){HW_ELEMENT_I4, copy_numbers(prompts, n),
-                                 "prompt, counted through all shards"};
+        v = numbers(copy_numbers(prompts, n), "prompt, counted through all shards");
         break;
     case HW_AXIS_LAYER:
-        v = (struct axis_values){HW_ELEMENT_I4, copy_numbers(axes->layers, n), "layer"};
+        v = numbers(copy_numbers(axes->layers, n), "layer");
         break;
     case HW_AXIS_DEPTH:
-        v = (struct axis_values){
-            HW_ELEMENT_I4, copy_numbers(axes->depths, n),
-            "point of the residual stream: 0 = embedding, l + 1 = after block l"};
+        v = numbers(copy_numbers(axes->depths, n),
+                    "point of the residual stream: 0 = embedding, l + 1 = after block l");
         break;
     case HW_AXIS_HEAD:
-        v = (struct axis_values){HW_ELEMENT_I4, copy_numbers(axes->heads, n), "query head"};
+        v = numbers(copy_numbers(axes->heads, n), "query head");
         break;
     case HW_AXIS_KV_HEAD:
-        v = (struct axis_values){HW_ELEMENT_I4, copy_numbers(axes->kv_heads, n), "key/value head"};
+        v = numbers(copy_numbers(axes->kv_heads, n), "key/value head");
         break;
     case HW_AXIS_QUERY:
-        v = (struct axis_values){HW_ELEMENT_I4, count_up(n, 0), "query position"};
-        break;
     case HW_AXIS_KEY:
-        v = (struct axis_values){HW_ELEMENT_I4, count_up(n, 0), "key position"};
+        v = numbers(count_up(n, 0), axis == HW_AXIS_QUERY ? "query position" : "key position");
         break;
     case HW_AXIS_SPAN:
-        v = (struct axis_values){HW_ELEMENT_VSTR, copy_texts(layout->span_names, n),
-                                 "span of keys"};
+        v = texts(copy_texts(layout->span_names, n), "span of keys");
         break;
     case HW_AXIS_QUERY_SPAN:
-        v = (struct axis_values){HW_ELEMENT_VSTR, copy_texts(layout->span_names, n),
-                                 "span of queries"};
+        v = texts(copy_texts(layout->span_names, n), "span of queries");
         break;
     case HW_AXIS_NORM:
-        v = (struct axis_values){HW_ELEMENT_VSTR, copy_texts(norms, 2), "norm of the block"};
+        v = texts(copy_texts(norms, 2), "norm of the block");
         break;
     case HW_AXIS_OFFSET:
-        v = (struct axis_values){HW_ELEMENT_I4, count_up(n, 0), "query position less key position"};
+        v = numbers(count_up(n, 0), "query position less key position");
         break;
     case HW_AXIS_RANK:
     case HW_AXIS_KEY_RANK:
-        v = (struct axis_values){HW_ELEMENT_I4, count_up(n, 0), "rank, 0 = largest"};
+        v = numbers(count_up(n, 0), "rank, 0 = largest");
         break;
     case HW_AXIS_CHANNEL:
     case HW_AXIS_HEAD_CHANNEL:
-        v = (struct axis_values){HW_ELEMENT_I4, count_up(n, 0), "channel"};
+        v = numbers(count_up(n, 0), "channel");
         break;
     case HW_AXIS_NEURON:
-        v = (struct axis_values){HW_ELEMENT_I4, count_up(n, 0), "neuron"};
+        v = numbers(count_up(n, 0), "neuron");
         break;
     case HW_AXIS_VOCAB:
     case HW_AXIS_ID:
-        v = (struct axis_values){HW_ELEMENT_I4, count_up(n, 0), "token id"};
+        v = numbers(count_up(n, 0), "token id");
         break;
     default:
         *ret = v;

@@ -16,7 +16,7 @@ MAX_FILE_LINES = 500
 MAX_FUNCTION_LINES = 60
 MAX_PARAMETERS = 7
 BANNED = re.compile(r"\b(atoi|atol|atoll|atof|strtok|sprintf|vsprintf|strcpy|strcat|gets)\s*\(")
-PRINTS = re.compile(r"\b(printf|puts|putchar|perror|exit|_exit|abort)\s*\(|\bfprintf\s*\(\s*std(err|out)\b")
+PRINTS = re.compile(r"\b(printf|puts|putchar|perror|exit|abort)\s*\(|\bfprintf\s*\(\s*std(err|out)\b")
 PROMISES = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b|\bfor now\b", re.IGNORECASE)
 INCLUDE = re.compile(r'^\s*#\s*include\s+(["<])([^">]+)[">]')
 # A function begins at the left edge with its type and ends with a brace at the left edge.
@@ -35,19 +35,17 @@ def strip_comments(text):
 
 
 def parameters(after_parenthesis):
-    """Number of parameters of a signature, given the text behind its opening parenthesis."""
-    depth, n, has_any = 1, 1, False
+    """Number of inputs of a signature, given the text behind its opening parenthesis: `ret_` outputs and `err` are not counted."""
+    depth, words = 1, [""]
     for c in after_parenthesis:
-        if c == "(":
-            depth += 1
-        elif c == ")":
-            depth -= 1
-            if depth == 0:
-                break
-        elif c == "," and depth == 1:
-            n += 1
-        has_any = has_any or not c.isspace()
-    return n if has_any else 0
+        depth += {"(": 1, ")": -1}.get(c, 0)
+        if depth == 0:
+            break
+        if c == "," and depth == 1:
+            words.append("")
+        else:
+            words[-1] += c
+    return sum(bool(word.strip()) and not re.search(r"\b(ret_\w+|err)(\[\w*\])?\s*$", word) for word in words)
 
 
 def functions(code):
@@ -131,6 +129,7 @@ def self_test():
         ("formats", "a.c", "// a\nint f(void) {\n" + "    g();\n" * 59 + "}\n", "61 lines"),
         ("formats", "a.c", "// a\nint f(void) {\n" + "    g();\n" * 58 + "}\n", None),
         ("formats", "a.c", "// a\nint f(int a, int b, int c, int d,\n      int e, int f, int g, int h) {\n}\n", "8 parameters"),
+        ("formats", "a.c", "// a\nint f(int a, int b, int c, int d, int e, int f, int g, int *ret_h, struct e *err) {\n}\n", None),
         ("formats", "a.c", "// a\nint f(int a, int (*b)(int, int), int c, int d, int e, int f, int g) {\n}\n", None),
         ("formats", "a.c", "// a\nstatic const struct x y[] = {\n" + "    {1, 2},\n" * 70 + "};\n", None),
     ]

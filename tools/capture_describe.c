@@ -6,7 +6,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "tools/capture.h"
+#include "tools/capture_options.h"
 
 // Command line as it was typed, quoted where a shell would need it.
 static char *join_command(int argc, const char *const *argv) {

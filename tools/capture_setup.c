@@ -1,10 +1,10 @@
-// Opening what a capture runs on; see capture.h. Everything is read and checked here, before
+// Opening what a capture runs on; see capture_options.h. Everything is read and checked here, before
 // anything is computed.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "tools/capture.h"
+#include "tools/capture_options.h"
 #include "tools/report.h"
 #include "tools/table.h"
 

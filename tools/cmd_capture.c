@@ -6,7 +6,7 @@
 
 #include "kernels/size.h"
 #include "probes/capture.h"
-#include "tools/capture.h"
+#include "tools/capture_options.h"
 #include "tools/command.h"
 #include "tools/progress.h"
 

@@ -171,8 +171,8 @@ static enum hw_status print_layers(const struct hw_sinks *sinks, struct hw_error
         }
         cell_number(table, "%.3gx", peak);
     }
-    (void)fputs("\nby layer: heads with a sink at the first token; its value norm (drain) and its "
-                "residual\nnorm after the block (peak), each over the mean of the other tokens\n",
+    (void)fputs("\nby layer: heads with a sink at the first token, its value norm (drain) and its\n"
+                "residual norm after the block (peak), both over the mean of the other tokens\n",
                 stdout);
     enum hw_status status = hw_table_print(table, stdout, 2, err);
     hw_table_close(&table);

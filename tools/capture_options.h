@@ -1,7 +1,7 @@
 // What `headwater capture` opens before it runs, and how it describes itself: model, tokenizer,
 // prompts, plan, manifest, provenance.
-#ifndef HW_TOOLS_CAPTURE_H
-#define HW_TOOLS_CAPTURE_H
+#ifndef HW_CAPTURE_OPTIONS_H
+#define HW_CAPTURE_OPTIONS_H
 
 #include <stdbool.h>
 #include <stdint.h>
