@@ -11,6 +11,7 @@
 
 #include "formats/checkpoint_internal.h"
 #include "formats/gguf_internal.h"
+#include "kernels/size.h"
 
 enum { MAX_ARRAY = 64, MAX_STRING_BYTES = 65536 };
 
@@ -81,9 +82,50 @@ static json_t *value_json(const struct hw_gguf_value *value) {
     return array;
 }
 
+// A growing string. jansson 2.14 drops a key without a word where its own buffer cannot grow, so
+// the failure is kept here.
+struct text {
+    char *bytes;
+    size_t n;
+    size_t capacity;
+    bool is_failed;
+};
+
+static int append(const char *bytes, size_t n, void *context) {
+    struct text *text = context;
+    size_t need;
+    if (!hw_size_add(text->n, n, &need) || !hw_size_add(need, 1, &need)) {
+        text->is_failed = true;
+    } else if (need > text->capacity) {
+        size_t capacity = hw_size_max(need, 2 * text->capacity);
+        char *grown = realloc(text->bytes, capacity);
+        text->is_failed = text->is_failed || grown == NULL;
+        if (grown != NULL) {
+            text->bytes = grown;
+            text->capacity = capacity;
+        }
+    }
+    if (text->is_failed) {
+        return -1;
+    }
+    memcpy(text->bytes + text->n, bytes, n);
+    text->n += n;
+    text->bytes[text->n] = '\0';
+    return 0;
+}
+
+static char *dump(const json_t *json) {
+    struct text text = {0};
+    if (json_dump_callback(json, append, &text, JSON_COMPACT) != 0 || text.is_failed) {
+        free(text.bytes);
+        return NULL;
+    }
+    return text.bytes;
+}
+
 char *hw_checkpoint_metadata_json(const struct hw_checkpoint *checkpoint) {
     if (checkpoint->config != NULL) {
-        return json_dumps(checkpoint->config, JSON_COMPACT);
+        return dump(checkpoint->config);
     }
     json_t *object = json_object();
     char *text = NULL;
@@ -93,9 +135,7 @@ char *hw_checkpoint_metadata_json(const struct hw_checkpoint *checkpoint) {
             goto out;
         }
     }
-    if (object != NULL) {
-        text = json_dumps(object, JSON_COMPACT);
-    }
+    text = object == NULL ? NULL : dump(object);
 out:
     json_decref(object);
     return text;

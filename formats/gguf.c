@@ -187,19 +187,23 @@ static enum hw_status read_file(struct hw_gguf *gguf, size_t no, struct hw_error
     return status;
 }
 
-// The path of file `no` (0-based) of n from that of the first; NULL where the first's name is not
-// that of a set of n, or out of memory.
-static char *split_path(const char *first, size_t no, size_t n) {
+// The path of file `no` (0-based) of n from that of the first, to be freed.
+static enum hw_status split_path(const char *first, size_t no, size_t n, char **ret_path,
+                                 struct hw_error *err) {
     char suffix[64];
     int n_suffix = snprintf(suffix, sizeof suffix, "-%05d-of-%05zu.gguf", 1, n);
     size_t n_first = strlen(first);
     if (n_suffix < 0 || n_first < (size_t)n_suffix ||
         strcmp(first + n_first - (size_t)n_suffix, suffix) != 0) {
-        return NULL;
+        return hw_fail(err, HW_INPUT, "%s: one of %zu files, expected a name ending in %s", first,
+                       n, suffix);
     }
-    char *path = NULL;
     int n_stem = (int)(n_first - (size_t)n_suffix);
-    return asprintf(&path, "%.*s-%05zu-of-%05zu.gguf", n_stem, first, no + 1, n) < 0 ? NULL : path;
+    if (asprintf(ret_path, "%.*s-%05zu-of-%05zu.gguf", n_stem, first, no + 1, n) < 0) {
+        *ret_path = NULL;
+        return hw_fail(err, HW_RESOURCE, "%s: out of memory", first);
+    }
+    return HW_OK;
 }
 
 static enum hw_status read_later_files(struct hw_gguf *gguf, struct hw_error *err) {
@@ -222,12 +226,10 @@ static enum hw_status read_later_files(struct hw_gguf *gguf, struct hw_error *er
     }
     gguf->files = files;
     for (size_t no = 1; no < n; no++) {
-        char *path = split_path(first, no, (size_t)n);
-        if (path == NULL) {
-            return hw_fail(err, HW_INPUT,
-                           "%s: one of %" PRIu64
-                           " files, expected a name ending in -00001-of-%05" PRIu64 ".gguf",
-                           first, n, n);
+        char *path = NULL;
+        status = split_path(first, no, (size_t)n, &path, err);
+        if (status != HW_OK) {
+            return status;
         }
         files[no] = (struct hw_gguf_file){0};
         status = hw_filemap_open(path, &files[no].map, err);

@@ -59,8 +59,8 @@ bool hw_hub_is_name(const char *name) {
     return model[n_model] == '\0' || is_revision(model + n_model + 1);
 }
 
-// The folder of the cache; NULL where the environment does not say, or out of memory.
-static char *cache_folder(void) {
+// *ret_folder is the folder of the cache, to be freed.
+static enum hw_status cache_folder(char **ret_folder, struct hw_error *err) {
     static const struct {
         const char *variable;
         const char *rest;
@@ -71,11 +71,16 @@ static char *cache_folder(void) {
     for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
         const char *value = getenv(places[i].variable);
         if (value != NULL && value[0] != '\0') {
-            char *folder = NULL;
-            return asprintf(&folder, "%s%s", value, places[i].rest) < 0 ? NULL : folder;
+            if (asprintf(ret_folder, "%s%s", value, places[i].rest) < 0) {
+                *ret_folder = NULL;
+                return hw_fail(err, HW_RESOURCE, "out of memory");
+            }
+            return HW_OK;
         }
     }
-    return NULL;
+    return hw_fail(
+        err, HW_INPUT,
+        "no such file or folder, and no hub cache: HF_HUB_CACHE, HF_HOME and HOME are not set");
 }
 
 static bool is_folder(const char *path) {
@@ -141,14 +146,10 @@ enum hw_status hw_hub_find(const char *name, char **ret_folder, struct hw_error 
     char commit[COMMIT_DIGITS + 1];
     char *folder = NULL;
     char *snapshot = NULL;
-    enum hw_status status = HW_OK;
-    char *cache = cache_folder();
-    if (cache == NULL) {
-        return hw_fail(
-            err, HW_INPUT,
-            "%s: no such file or folder, and no hub cache: HF_HUB_CACHE, HF_HOME and HOME "
-            "are not set",
-            name);
+    char *cache = NULL;
+    enum hw_status status = cache_folder(&cache, err);
+    if (status != HW_OK) {
+        return hw_fail_context(err, status, "%s: ", name);
     }
     if (asprintf(&folder, "%s/models--%.*s--%.*s", cache, n_org, name, n_model, model) < 0) {
         folder = NULL;

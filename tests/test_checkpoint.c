@@ -471,6 +471,7 @@ END_TEST
 int main(void) {
     Suite *suite = suite_create("checkpoint");
     TCase *tcase = tcase_create("all");
+    tcase_set_timeout(tcase, 120); // the machine may be busy, or instrumented
     tcase_add_test(tcase, folder_and_gguf_twin_have_the_same_weights);
     tcase_add_test(tcase, stored_type_is_that_of_most_bytes);
     tcase_add_test(tcase, shards_read_as_one);

@@ -97,6 +97,7 @@ END_TEST
 int main(void) {
     Suite *suite = suite_create("filemap");
     TCase *tcase = tcase_create("all");
+    tcase_set_timeout(tcase, 120); // the machine may be busy, or instrumented
     tcase_add_test(tcase, map_has_the_bytes_of_the_file);
     tcase_add_test(tcase, empty_file_maps);
     tcase_add_test(tcase, what_is_not_a_file_is_refused);

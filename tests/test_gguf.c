@@ -430,6 +430,7 @@ END_TEST
 int main(void) {
     Suite *suite = suite_create("gguf");
     TCase *tcase = tcase_create("all");
+    tcase_set_timeout(tcase, 120); // the machine may be busy, or instrumented
     tcase_add_test(tcase, good_file_reads_as_written);
     tcase_add_test(tcase, tensors_point_at_their_data);
     tcase_add_test(tcase, getters_say_what_they_wanted);

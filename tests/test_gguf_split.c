@@ -147,6 +147,7 @@ END_TEST
 int main(void) {
     Suite *suite = suite_create("gguf_split");
     TCase *tcase = tcase_create("all");
+    tcase_set_timeout(tcase, 120); // the machine may be busy, or instrumented
     tcase_add_test(tcase, old_quantisation_is_refused);
     tcase_add_test(tcase, split_set_reads_as_one);
     tcase_add_test(tcase, split_set_that_does_not_fit_is_refused);

@@ -111,6 +111,7 @@ END_TEST
 int main(void) {
     Suite *suite = suite_create("json");
     TCase *tcase = tcase_create("all");
+    tcase_set_timeout(tcase, 120); // the machine may be busy, or instrumented
     tcase_add_test(tcase, good_document_reads);
     tcase_add_test(tcase, bad_document_is_refused_with_its_place);
     tcase_add_test(tcase, depth_is_capped);

@@ -245,6 +245,7 @@ END_TEST
 int main(void) {
     Suite *suite = suite_create("safetensors");
     TCase *tcase = tcase_create("all");
+    tcase_set_timeout(tcase, 120); // the machine may be busy, or instrumented
     tcase_add_test(tcase, good_file_reads_as_written);
     tcase_add_test(tcase, file_without_tensors_reads);
     tcase_add_loop_test(tcase, bad_header_is_refused_by_name, 0,
