@@ -64,7 +64,7 @@ enum hw_status hw_manifest_make(const json_t *compared, const struct hw_provenan
     return HW_OK;
 }
 
-enum hw_status hw_manifest_parse(const char *text, struct hw_manifest *ret_manifest,
+static enum hw_status parse(const char *text, struct hw_manifest *ret_manifest,
                                  struct hw_error *err) {
     json_error_t reason;
     struct hw_manifest manifest = {.document = json_loads(text, JSON_REJECT_DUPLICATES, &reason)};
@@ -88,7 +88,7 @@ enum hw_status hw_manifest_read(const char *folder, struct hw_manifest *ret_mani
                                 ? hw_commit_read(path, HW_MAX_MANIFEST_BYTES, &text, &n, err)
                                 : hw_fail(err, HW_RESOURCE, "not enough memory for a path");
     if (status == HW_OK) {
-        status = hw_manifest_parse(text, ret_manifest, err);
+        status = parse(text, ret_manifest, err);
         if (status != HW_OK) {
             (void)hw_fail_context(err, status, "%s: ", folder);
         }
@@ -98,13 +98,9 @@ enum hw_status hw_manifest_read(const char *folder, struct hw_manifest *ret_mani
     return status;
 }
 
-char *hw_manifest_text(const struct hw_manifest *manifest) {
-    return json_dumps(manifest->document, JSON_INDENT(1) | JSON_SORT_KEYS);
-}
-
 enum hw_status hw_manifest_write(const struct hw_manifest *manifest, const char *folder,
                                  struct hw_error *err) {
-    char *text = hw_manifest_text(manifest);
+    char *text = json_dumps(manifest->document, JSON_INDENT(1) | JSON_SORT_KEYS);
     char *path = hw_path_format("%s/manifest.json", folder);
     char *temporary = hw_path_format("%s/manifest.%ld.tmp", folder, (long)getpid());
     enum hw_status status = HW_OK;
@@ -180,4 +176,32 @@ enum hw_status hw_manifest_compare(const struct hw_manifest *there,
                        there->n_shards, wanted->n_shards);
     }
     return HW_OK;
+}
+
+char *hw_manifest_kept_text(const struct hw_manifest *manifest) {
+    json_t *kept = json_pack("{s:I, s:O}", "n_prompts", (json_int_t)manifest->n_prompts, "compared",
+                             manifest->compared);
+    char *text = kept != NULL ? json_dumps(kept, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
+    json_decref(kept);
+    return text;
+}
+
+enum hw_status hw_manifest_compare_kept(const char *text, const struct hw_manifest *wanted,
+                                        struct hw_error *err) {
+    json_error_t reason;
+    json_t *kept = json_loads(text, JSON_REJECT_DUPLICATES, &reason);
+    json_int_t n_prompts = 0;
+    json_t *compared = NULL;
+    enum hw_status status;
+    if (json_unpack(kept, "{s:I, s:o}", "n_prompts", &n_prompts, "compared", &compared) != 0 ||
+        n_prompts < 0) {
+        status = hw_fail(err, HW_OUTPUT, "has no manifest of a run");
+    } else {
+        struct hw_manifest there = *wanted;
+        there.compared = compared;
+        there.n_prompts = (size_t)n_prompts;
+        status = hw_manifest_compare(&there, wanted, err);
+    }
+    json_decref(kept);
+    return status;
 }

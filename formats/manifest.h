@@ -26,9 +26,6 @@ enum hw_status hw_manifest_make(const json_t *compared, const struct hw_provenan
 // HW_INPUT where it is not there or is none.
 enum hw_status hw_manifest_read(const char *folder, struct hw_manifest *ret_manifest,
                                 struct hw_error *err);
-// From the text that a merged capture keeps.
-enum hw_status hw_manifest_parse(const char *text, struct hw_manifest *ret_manifest,
-                                 struct hw_error *err);
 // Puts it in the folder, never over one that is there. HW_OUTPUT.
 enum hw_status hw_manifest_write(const struct hw_manifest *manifest, const char *folder,
                                  struct hw_error *err);
@@ -38,7 +35,11 @@ void hw_manifest_close(struct hw_manifest *manifest);
 enum hw_status hw_manifest_compare(const struct hw_manifest *there,
                                    const struct hw_manifest *wanted, struct hw_error *err);
 
-// The text of the document, from malloc; NULL without memory.
-char *hw_manifest_text(const struct hw_manifest *manifest);
+// What a merged capture keeps of it (n_prompts and what is compared; not how the run was cut into
+// parts), from malloc; NULL without memory.
+char *hw_manifest_kept_text(const struct hw_manifest *manifest);
+// Whether a merged capture that kept `text` is of the same run: HW_OUTPUT naming what differs.
+enum hw_status hw_manifest_compare_kept(const char *text, const struct hw_manifest *wanted,
+                                        struct hw_error *err);
 
 #endif

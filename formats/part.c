@@ -245,7 +245,8 @@ enum hw_status hw_part_open(const struct hw_part_options *options, struct hw_par
     part->base.ops = &part_ops;
     part->sink.emit = emit;
     part->options = *options;
-    part->is_in_memory = options->planned_bytes < HW_PART_MEMORY_BYTES;
+    part->is_in_memory = options->planned_bytes <
+                         (options->memory_bytes > 0 ? options->memory_bytes : HW_PART_MEMORY_BYTES);
     part->temporary = hw_path_format("%s/part-%08" PRId32 ".%ld.tmp", options->folder,
                                      options->first_prompt, (long)getpid());
     enum hw_status status =

@@ -15,7 +15,7 @@
 #include "formats/trace_file.h"
 #include "kernels/status.h"
 
-enum { HW_PART_MEMORY_BYTES = 64 << 20 }; // planned size up to which a part is built in memory
+enum { HW_PART_MEMORY_BYTES = 64 << 20 };
 
 struct hw_part;
 
@@ -26,6 +26,7 @@ struct hw_part_options {
     int32_t first_prompt;
     int n_threads;          // of the team that compresses
     uint64_t planned_bytes; // before compression
+    uint64_t memory_bytes;  // a part planned below this is built in memory; 0: HW_PART_MEMORY_BYTES
 };
 
 // A part that was committed.

@@ -50,7 +50,7 @@ static enum hw_status make(const struct hw_layout *layout, uint64_t planned_byte
                            int32_t first, int32_t end, struct hw_part_info *info,
                            struct hw_error *err) {
     struct hw_provenance provenance = {attributes, attributes, NULL, NULL, NULL, NULL};
-    struct hw_part_options options = {folder, layout, &provenance, first, n_threads, planned_bytes};
+    struct hw_part_options options = {folder, layout, &provenance, first, n_threads, planned_bytes, 0};
     struct hw_part *part = NULL;
     ck_assert_msg(hw_part_open(&options, &part, err) == HW_OK, "%s", err->message);
     synthetic_play(hw_part_base(part), layout, first, end);
@@ -206,7 +206,7 @@ START_TEST(missing_folder_is_said) {
     struct hw_part *part = NULL;
     synthetic_layout(&layout, HW_ELEMENT_F2);
     struct hw_part_options options = {
-        "/tmp/no-such-folder-of-ours", &layout, NULL, 0, 1, (uint64_t)1 << 40};
+        "/tmp/no-such-folder-of-ours", &layout, NULL, 0, 1, (uint64_t)1 << 40, 0};
     ck_assert_int_eq(hw_part_open(&options, &part, &err), HW_OUTPUT);
     ck_assert_ptr_null(part);
     options.planned_bytes = 0;

@@ -47,7 +47,7 @@ const char *trace_folder_part(const struct hw_layout *layout, int32_t first, int
     json_t *attributes =
         json_pack("{s:s, s:s, s:i}", "title", "synthetic", "run_id", "a run", "seed", 3);
     struct hw_provenance provenance = {attributes, attributes, NULL, NULL, NULL, NULL};
-    struct hw_part_options options = {folder, layout, &provenance, first, 2, 1000};
+    struct hw_part_options options = {folder, layout, &provenance, first, 2, 1000, 0};
     struct hw_part_info info;
     struct hw_part *part = NULL;
     struct hw_error err;
