@@ -1,4 +1,9 @@
-// What the implementations of attention share: how maps are laid out and numbers stored in them.
+// What the implementations of attention share: how maps are laid out and numbers stored in them,
+// the plan of a call, and the buffers that one block of rows works in.
+//
+// A block is up to ATTENTION_ROWS query rows against all keys that they see. Its scores and weights
+// lie in two buffers [row, key] that stay in the second-level cache: scores, exact softmax, z and
+// every statistic are taken there, chunk by chunk of keys.
 #ifndef HW_ATTENTION_INTERNAL_H
 #define HW_ATTENTION_INTERNAL_H
 
@@ -80,6 +85,133 @@ static inline void attention_map_store(void *map, enum hw_map_dtype dtype, size_
         ((uint16_t *)map)[at] = isnan(x) ? UINT16_MAX : (uint16_t)rintf(x * 65534.0f);
     }
 }
+
+enum {
+    ATTENTION_ROWS = 24,   // rows of a block at most
+    ATTENTION_PANEL = 32,  // keys of a panel: packed keys are [panel, d_head, 32]
+    ATTENTION_CHUNK = 64,  // keys that z and the key statistics take at a time
+    ATTENTION_LANES = 16,  // channels of packed values are padded to a multiple of this
+    ATTENTION_LONG = 8192, // beyond this many keys blocks have half the rows
+};
+
+// What the inner loops are specialised for.
+struct attention_wants {
+    bool row_statistics; // sums along the rows besides the one of the softmax
+    bool log_sum;        // of a row's exponentials
+    bool top;
+    bool maps;
+    bool offsets;
+    bool spans;
+    bool key_sum; // the next two include it
+    bool key_max; // the next one includes it
+    bool key_entropy;
+};
+
+struct attention_plan {
+    const struct hw_attention_args *args;
+    struct attention_wants wants;
+    size_t n_rows;     // query rows of a block
+    size_t n_blocks;   // of a head
+    size_t n_stripes;  // that have blocks
+    size_t group;      // query heads of a kv head
+    size_t n_together; // heads of a group that one block takes, > 1 only where all query rows fit
+                       // beside each other
+    size_t n_batch;    // kv heads in work at a time
+    size_t n_keys_pad; // n_keys up to a whole number of panels
+    size_t d_pad;      // d_head up to a whole number of lanes
+    size_t ld;         // floats from row to row of the block buffers
+    bool is_packed;    // keys and values are packed once, for all blocks
+};
+
+// Sums over the query rows of one stripe of one head. What is not wanted is NULL.
+struct attention_sums {
+    float *sum;     // [n_keys_pad] sum of p
+    float *max;     // [n_keys_pad] max of p
+    float *p_log_p; // [n_keys_pad] sum of p ln p
+    double *offset; // [n_offsets]
+    double *span;   // [n_spans, n_spans]
+};
+
+// One thread's buffers and the task that it is at.
+struct attention_work {
+    float *score;    // [n_rows, ld]; the same as weight where the scores are not needed beside the
+                     // weights
+    float *weight;   // [n_rows, ld] exp(s - row_max)
+    float *q;        // [n_rows, d_head] scaled
+    float *z;        // [n_rows, d_pad]
+    float *panel;    // [d_head, ATTENTION_PANEL], where keys are packed on the way
+    float *chunk;    // [ATTENTION_CHUNK, d_pad], where values are padded on the way
+    float *span_sum; // [n_spans, n_keys_pad] sum of p over the rows of a span
+    bool *span_used; // [n_spans] whether span_sum holds anything
+    float *offset_sum;   // [n_offsets] of the rows of a head in a block, the largest offset first
+    int32_t *top_key;    // [ATTENTION_ROWS, n_top]
+    float *top_score;    // [ATTENTION_ROWS, n_top]
+    const float *keys;   // of the kv head, packed
+    const float *values; // of the kv head, packed
+    size_t head_first;   // of the task's n_heads heads
+    size_t n_heads;
+    struct attention_sums sums[ATTENTION_ROWS]; // of the task's heads
+};
+
+// One row of a block while it is in work.
+struct attention_row {
+    size_t n_seen;
+    size_t out;   // index in [n_queries, n_heads]
+    size_t query; // row of the call
+    size_t head;
+    float max;         // of the scores
+    float inverse_sum; // 1 / sum exp(s - max)
+    float log_sum;     // ln sum exp(s - max)
+};
+
+// The rows of a block: of each head of the task the query rows first .. first + n_per_head.
+struct attention_block {
+    size_t first;
+    size_t n_per_head;
+    size_t n_rows;
+    size_t n_seen; // keys that its last row sees
+    size_t end;    // n_seen up to a whole number of panels
+    struct attention_row rows[ATTENTION_ROWS];
+};
+
+// Does everything for block number `block` of the task's heads.
+typedef void (*attention_block_fn)(const struct attention_plan *plan,
+                                   const struct attention_work *work, size_t block);
+
+// Runs a call: packs, deals the blocks to the threads and merges the stripes.
+void hw_attention_run(const struct hw_exec *exec, const struct hw_attention_args *args,
+                      attention_block_fn block);
+
+// Packs a panel of keys, [d_head, ATTENTION_PANEL], zero beyond the last key.
+void hw_attention_pack_keys(const struct hw_attention_args *args, size_t kv_head, size_t first,
+                            float *panel);
+
+// Pads rows of values to [n, d_pad], zero beyond d_head and beyond the last key.
+void hw_attention_pack_values(const struct hw_attention_args *args, size_t kv_head, size_t first,
+                              size_t n, size_t d_pad, float *values);
+
+// Fills in which rows a block has, and their places.
+void hw_attention_block_rows(const struct attention_plan *plan, const struct attention_work *work,
+                             size_t block, struct attention_block *ret);
+
+// Whether the span holds every query position of the call.
+bool hw_attention_span_is_all(const struct hw_attention_args *args, const struct hw_span *span);
+
+// Index of the first range of the span that ends behind the position; n_ranges where there is none.
+size_t hw_attention_span_range(const struct hw_span *span, size_t position);
+
+// Adds what the span sums hold to the head's pairs of spans, and forgets it.
+void hw_attention_spans_finish(const struct attention_plan *plan, const struct attention_work *work,
+                               const struct attention_sums *sums);
+
+// Merges the stripes of a head, whose sums lie in stripes[n_stripes]: first the key statistics of
+// the keys first .. end, which leaves key sums of the whole head in the first stripe; then, once
+// all keys are there, offsets and spans.
+void hw_attention_merge_keys(const struct attention_plan *plan,
+                             const struct attention_sums *stripes, size_t head, size_t first,
+                             size_t end);
+void hw_attention_merge_head(const struct attention_plan *plan,
+                             const struct attention_sums *stripes, size_t head);
 
 // Fills the rows of the last tiles that lie behind the prompt.
 void hw_attention_pad_tiles(const struct hw_attention_args *args, void *map,

@@ -1,0 +1,394 @@
+// One block of rows from queries to z and statistics. Included once by each architecture, after
+// attention_rows.h.
+#ifndef HW_ATTENTION_BLOCK_H
+#define HW_ATTENTION_BLOCK_H
+
+#include "kernels/attention_rows.h"
+
+// The block's queries times the scale, in work->q.
+static void load_queries(const struct attention_plan *plan, const struct attention_work *work,
+                         const struct attention_block *block) {
+    const struct hw_attention_args *args = plan->args;
+    for (size_t r = 0; r < block->n_rows; r++) {
+        size_t i = block->rows[r].query;
+        const float *q = args->q + i * args->q_stride + block->rows[r].head * args->d_head;
+        float *restrict to = work->q + r * args->d_head;
+        float scale = args->score_scale;
+        for (size_t c = 0; c < args->d_head; c++) {
+            to[c] = q[c] * scale;
+        }
+    }
+}
+
+// Scores against all keys up to block->end, and every row's maximum over the keys that it sees.
+static void block_scores(const struct attention_plan *plan, const struct attention_work *work,
+                         struct attention_block *block) {
+    const struct hw_attention_args *args = plan->args;
+    size_t kv_head = work->head_first / plan->group;
+    size_t least_seen = block->n_seen - block->n_per_head + 1;
+    VEC max[ATTENTION_ROWS];
+    for (size_t r = 0; r < block->n_rows; r++) {
+        max[r] = vec_set(-INFINITY);
+    }
+    size_t seen_by_all = least_seen / ATTENTION_PANEL * ATTENTION_PANEL;
+    for (size_t j = 0; j < block->end; j += ATTENTION_PANEL) {
+        const float *panel = work->panel;
+        if (plan->is_packed) {
+            panel = work->keys + j * args->d_head;
+        } else {
+            hw_attention_pack_keys(args, kv_head, j, work->panel);
+        }
+        if (j < seen_by_all) {
+            score_panel(work->q, args->d_head, panel, work->score + j, plan->ld, max, block->n_rows,
+                        true);
+        } else {
+            score_panel(work->q, args->d_head, panel, work->score + j, plan->ld, max, block->n_rows,
+                        false);
+        }
+    }
+    for (size_t r = 0; r < block->n_rows; r++) {
+        const float *score = work->score + r * plan->ld;
+        size_t n = block->rows[r].n_seen;
+        for (size_t j = seen_by_all; j < n; j += WIDTH) {
+            VEC s = vec_pick(vec_first(n - j), vec_load(score + j), vec_set(-INFINITY));
+            max[r] = vec_max(max[r], s);
+        }
+        block->rows[r].max = vec_highest(max[r]);
+    }
+}
+
+static void store(float *out, size_t index, float value) {
+    if (out != NULL) {
+        out[index] = value;
+    }
+}
+
+static void store_row(const struct attention_plan *plan, const struct attention_row *row,
+                      const struct row_sums *sums, const float *weight) {
+    const struct hw_attention_request *request = &plan->args->request;
+    float inverse = row->inverse_sum;
+    store(request->max, row->out, inverse); // the largest weight is exp(0) = 1
+    store(request->first, row->out, weight[0] * inverse);
+    store(request->row_max, row->out, row->max);
+    store(request->row_inverse_sum, row->out, inverse);
+    store(request->row_sum, row->out, sums->weight * inverse);
+    store(request->logsumexp, row->out, row->max + row->log_sum);
+    if (plan->wants.row_statistics) {
+        // -sum p ln p with ln p = (s - max) - ln sum.
+        float entropy = row->log_sum - sums->entropy * inverse;
+        store(request->entropy, row->out, entropy > 0 ? entropy : 0);
+        store(request->distance, row->out, sums->distance * inverse);
+        store(request->score_mean, row->out, sums->score / (float)row->n_seen);
+    }
+}
+
+static void row_maps(const struct attention_plan *plan, const struct attention_row *row,
+                     const float *score, const float *weight) {
+    const struct hw_attention_args *args = plan->args;
+    const struct hw_attention_request *request = &args->request;
+    size_t map_head;
+    if (!attention_map_head(request, row->head, &map_head)) {
+        return;
+    }
+    void *pattern = attention_map_of(args, request->pattern, request->map_dtype, map_head);
+    void *scores = attention_map_of(args, request->scores, request->score_dtype, map_head);
+    if (weight != NULL && pattern != NULL) {
+        map_row(args, pattern, request->map_dtype, weight, row->inverse_sum, row->n_seen, false);
+    }
+    if (score != NULL && scores != NULL) {
+        map_row(args, scores, request->score_dtype, score, 1, row->n_seen, true);
+    }
+}
+
+// The top keys and the plain row.
+static void copy_row(const struct attention_plan *plan, const struct attention_work *work,
+                     const struct attention_block *block, size_t r) {
+    const struct hw_attention_request *request = &plan->args->request;
+    const struct attention_row *row = &block->rows[r];
+    const float *weight = work->weight + r * plan->ld;
+    for (size_t rank = 0; plan->wants.top && rank < request->n_top; rank++) {
+        int32_t key = work->top_key[r * request->n_top + rank];
+        size_t out = row->out * request->n_top + rank;
+        if (request->top_key != NULL) {
+            request->top_key[out] = key;
+        }
+        store(request->top_weight, out, key >= 0 ? weight[key] * row->inverse_sum : NAN);
+    }
+    for (size_t j = 0; request->rows != NULL && j < row->n_seen; j++) {
+        request->rows[row->out * request->row_stride + j] = weight[j] * row->inverse_sum;
+    }
+}
+
+// Softmax of all rows, and everything that is taken along them. Rows go through each step one after
+// another, so that the processor can overlap them where a step is a chain of waits.
+static void finish_rows(const struct attention_plan *plan, const struct attention_work *work,
+                        struct attention_block *block) {
+    const struct hw_attention_request *request = &plan->args->request;
+    struct row_sums sums[ATTENTION_ROWS] = {0};
+    for (size_t r = 0; r < block->n_rows; r++) {
+        struct attention_row *row = &block->rows[r];
+        float *score = work->score + r * plan->ld;
+        float *weight = work->weight + r * plan->ld;
+        if (request->argmax != NULL) {
+            request->argmax[row->out] = (int32_t)row_argmax(score, row->n_seen, row->max);
+        }
+        if (plan->wants.maps) {
+            row_maps(plan, row, score, NULL);
+        }
+        if (plan->wants.top) {
+            size_t top = r * request->n_top;
+            row_top(score, row->n_seen, request->n_top, work->top_key + top, work->top_score + top);
+        }
+        if (plan->wants.row_statistics) {
+            row_softmax(score, weight, row->n_seen, block->end, row->max, true, &sums[r]);
+        } else {
+            row_softmax(score, weight, row->n_seen, block->end, row->max, false, &sums[r]);
+        }
+    }
+    for (size_t r = 0; r < block->n_rows; r++) {
+        block->rows[r].inverse_sum = 1 / sums[r].weight;
+        block->rows[r].log_sum = plan->wants.log_sum ? logf(sums[r].weight) : 0;
+    }
+    for (size_t r = 0; r < block->n_rows; r++) {
+        const float *weight = work->weight + r * plan->ld;
+        store_row(plan, &block->rows[r], &sums[r], weight);
+        if (plan->wants.maps) {
+            row_maps(plan, &block->rows[r], NULL, weight);
+        }
+        copy_row(plan, work, block, r);
+    }
+}
+
+// The rows of one head of a block, for the key statistics.
+struct column_operands {
+    const float *weight;
+    const float *score;
+    const struct attention_row *rows;
+    const struct attention_sums *sums;
+    size_t ld;
+    size_t n_rows;
+};
+
+// Adds the rows to the key statistics of vecs vectors of keys from key j.
+INLINE void add_columns(const struct column_operands *at, size_t j, const int vecs,
+                        const bool with_max, const bool with_entropy) {
+    VEC sum[COLUMN_VECS], max[COLUMN_VECS], p_log_p[COLUMN_VECS];
+#pragma GCC unroll 4
+    for (int x = 0; x < vecs; x++) {
+        size_t key = j + (size_t)x * WIDTH;
+        sum[x] = vec_load(at->sums->sum + key);
+        max[x] = with_max ? vec_load(at->sums->max + key) : vec_zero();
+        p_log_p[x] = with_entropy ? vec_load(at->sums->p_log_p + key) : vec_zero();
+    }
+    for (size_t r = 0; r < at->n_rows; r++) {
+        VEC inverse = vec_set(at->rows[r].inverse_sum);
+        VEC row_max = vec_set(at->rows[r].max);
+        VEC log_sum = vec_set(at->rows[r].log_sum);
+#pragma GCC unroll 4
+        for (int x = 0; x < vecs; x++) {
+            size_t place = r * at->ld + j + (size_t)x * WIDTH;
+            VEC p = vec_mul(vec_load(at->weight + place), inverse);
+            sum[x] = vec_add(sum[x], p);
+            if (with_max) {
+                max[x] = vec_max(max[x], p);
+            }
+            if (with_entropy) {
+                VEC log_p = vec_sub(vec_sub(vec_load(at->score + place), row_max), log_sum);
+                p_log_p[x] = vec_fma(p, log_p, p_log_p[x]);
+            }
+        }
+    }
+#pragma GCC unroll 4
+    for (int x = 0; x < vecs; x++) {
+        size_t key = j + (size_t)x * WIDTH;
+        vec_store(at->sums->sum + key, sum[x]);
+        if (with_max) {
+            vec_store(at->sums->max + key, max[x]);
+        }
+        if (with_entropy) {
+            vec_store(at->sums->p_log_p + key, p_log_p[x]);
+        }
+    }
+}
+
+// The same for keys first .. end, a whole number of panels.
+INLINE void add_chunk(const struct column_operands *at, size_t first, size_t end,
+                      const bool with_max, const bool with_entropy) {
+    size_t j = first;
+    for (; j + COLUMN_VECS * WIDTH <= end; j += COLUMN_VECS * WIDTH) {
+        add_columns(at, j, COLUMN_VECS, with_max, with_entropy);
+    }
+    for (; j < end; j += WIDTH) {
+        add_columns(at, j, 1, with_max, with_entropy);
+    }
+}
+
+// Key statistics of the keys first .. end, one head of the task after another.
+static void block_columns(const struct attention_plan *plan, const struct attention_work *work,
+                          const struct attention_block *block, size_t first, size_t end) {
+    for (size_t h = 0; plan->wants.key_sum && h < work->n_heads; h++) {
+        size_t r = h * block->n_per_head;
+        struct column_operands at = {.weight = work->weight + r * plan->ld,
+                                     .score = work->score + r * plan->ld,
+                                     .rows = block->rows + r,
+                                     .sums = &work->sums[h],
+                                     .ld = plan->ld,
+                                     .n_rows = block->n_per_head};
+        if (plan->wants.key_entropy) {
+            add_chunk(&at, first, end, true, true);
+        } else if (plan->wants.key_max) {
+            add_chunk(&at, first, end, true, false);
+        } else {
+            add_chunk(&at, first, end, false, false);
+        }
+    }
+}
+
+// Adds a chunk of keys to work->z.
+static void block_values(const struct attention_plan *plan, const struct attention_work *work,
+                         const struct attention_block *block, size_t first) {
+    const struct hw_attention_args *args = plan->args;
+    size_t kv_head = work->head_first / plan->group;
+    struct value_operands at = {.weight = work->weight + first,
+                                .values = work->values + first * plan->d_pad,
+                                .z = work->z,
+                                .ld = plan->ld,
+                                .ld_values = plan->d_pad,
+                                .ld_z = plan->d_pad,
+                                .n_rows = block->n_rows,
+                                .n = hw_size_min(block->n_seen - first, ATTENTION_CHUNK),
+                                .is_first = first == 0};
+    if (!plan->is_packed && plan->d_pad == args->d_head) {
+        at.values = args->v + first * args->v_stride + kv_head * args->d_head;
+        at.ld_values = args->v_stride;
+    } else if (!plan->is_packed) {
+        hw_attention_pack_values(args, kv_head, first, at.n, plan->d_pad, work->chunk);
+        at.values = work->chunk;
+    }
+    value_chunk(&at, plan->d_pad);
+}
+
+static void store_z(const struct attention_plan *plan, const struct attention_work *work,
+                    const struct attention_block *block) {
+    const struct hw_attention_args *args = plan->args;
+    for (size_t r = 0; r < block->n_rows; r++) {
+        size_t i = block->rows[r].query;
+        const float *from = work->z + r * plan->d_pad;
+        float *restrict to = args->z + i * args->z_stride + block->rows[r].head * args->d_head;
+        float inverse = block->rows[r].inverse_sum;
+        for (size_t c = 0; c < args->d_head; c++) {
+            to[c] = from[c] * inverse;
+        }
+    }
+}
+
+// Adds the weights near the diagonal of a head's rows to its offsets.
+static void add_offsets(const struct attention_plan *plan, const struct attention_work *work,
+                        const struct attention_block *block, size_t h) {
+    size_t n = plan->args->request.n_offsets;
+    memset(work->offset_sum, 0, n * sizeof *work->offset_sum);
+    for (size_t r = h * block->n_per_head; r < (h + 1) * block->n_per_head; r++) {
+        const struct attention_row *row = &block->rows[r];
+        const float *weight = work->weight + r * plan->ld + row->n_seen;
+        size_t n_here = hw_size_min(n, row->n_seen);
+        float *restrict sum = work->offset_sum + n;
+        for (ptrdiff_t x = -(ptrdiff_t)n_here; x < 0; x++) {
+            sum[x] += weight[x] * row->inverse_sum;
+        }
+    }
+    for (size_t o = 0; o < n; o++) {
+        work->sums[h].offset[o] += (double)work->offset_sum[n - 1 - o];
+    }
+}
+
+// Adds rows r .. end of a block to the sums of a span.
+static void add_span_rows(const struct attention_plan *plan, const struct attention_work *work,
+                          const struct attention_block *block, size_t r, size_t end, size_t span) {
+    float *restrict sum = work->span_sum + span * plan->n_keys_pad;
+    if (!work->span_used[span] && r < end) {
+        memset(sum, 0, plan->n_keys_pad * sizeof *sum);
+        work->span_used[span] = true;
+    }
+    for (; r < end; r++) {
+        const float *weight = work->weight + r * plan->ld;
+        VEC inverse = vec_set(block->rows[r].inverse_sum);
+        for (size_t j = 0; j < block->rows[r].n_seen; j += WIDTH) {
+            vec_store(sum + j, vec_add(vec_load(sum + j), vec_mul(vec_load(weight + j), inverse)));
+        }
+    }
+}
+
+// Adds a head's rows to the spans that they are in; the spans that hold all rows are served by the
+// key sums.
+static void add_spans(const struct attention_plan *plan, const struct attention_work *work,
+                      const struct attention_block *block, size_t h) {
+    const struct hw_attention_args *args = plan->args;
+    size_t first = args->query_first + block->first;
+    size_t end = first + block->n_per_head;
+    for (size_t a = 0; a < args->request.n_spans; a++) {
+        const struct hw_span *span = &args->request.spans[a];
+        if (plan->wants.key_sum && hw_attention_span_is_all(args, span)) {
+            continue;
+        }
+        for (size_t g = hw_attention_span_range(span, first); g < span->n_ranges; g++) {
+            size_t from = hw_size_max(span->ranges[g].first, first);
+            size_t to = hw_size_min(span->ranges[g].end, end);
+            if (from >= to) {
+                break;
+            }
+            size_t row = h * block->n_per_head;
+            add_span_rows(plan, work, block, row + from - first, row + to - first, a);
+        }
+    }
+    if (!plan->is_packed) { // the task's other heads use the same sums
+        hw_attention_spans_finish(plan, work, &work->sums[h]);
+    }
+}
+
+// Asks the cache for what is touched next but far away: the outputs of this block and the queries
+// of the stripe's next one.
+static void fetch_ahead(const struct attention_plan *plan, const struct attention_work *work,
+                        const struct attention_block *block) {
+    const struct hw_attention_args *args = plan->args;
+    size_t next = block->first + plan->n_stripes * plan->n_rows;
+    for (size_t r = 0; r < block->n_per_head; r++) {
+        size_t at = work->head_first * args->d_head;
+        for (size_t c = 0; c < args->d_head; c += 16) {
+            if (args->z != NULL) {
+                __builtin_prefetch(args->z + (block->first + r) * args->z_stride + at + c, 1);
+            }
+            if (next + r < args->n_queries) {
+                __builtin_prefetch(args->q + (next + r) * args->q_stride + at + c);
+            }
+        }
+    }
+}
+
+static void attention_block(const struct attention_plan *plan, const struct attention_work *work,
+                            size_t index) {
+    struct attention_block block;
+    hw_attention_block_rows(plan, work, index, &block);
+    load_queries(plan, work, &block);
+    block_scores(plan, work, &block);
+    finish_rows(plan, work, &block);
+    fetch_ahead(plan, work, &block);
+    for (size_t j = 0; j < block.end; j += ATTENTION_CHUNK) {
+        if (plan->args->z != NULL && j < block.n_seen) {
+            block_values(plan, work, &block, j);
+        }
+        block_columns(plan, work, &block, j, hw_size_min(j + ATTENTION_CHUNK, block.end));
+    }
+    if (plan->args->z != NULL) {
+        store_z(plan, work, &block);
+    }
+    for (size_t h = 0; h < work->n_heads; h++) {
+        if (plan->wants.offsets) {
+            add_offsets(plan, work, &block, h);
+        }
+        if (plan->wants.spans) {
+            add_spans(plan, work, &block, h);
+        }
+    }
+}
+
+#endif

@@ -1,0 +1,167 @@
+// What is done along one row of scores: softmax, the row's statistics, top keys, maps. Included
+// once by each architecture, after attention_tiles.h.
+#ifndef HW_ATTENTION_ROWS_H
+#define HW_ATTENTION_ROWS_H
+
+#include "kernels/attention_tiles.h"
+
+// Sums of one row over the keys that it sees.
+struct row_sums {
+    float weight;   // sum e, e = exp(s - max)
+    float entropy;  // sum e (s - max)
+    float score;    // sum s
+    float distance; // sum e (distance of the key)
+};
+
+// weight = exp(score - max) for n keys, 0 from there to `end`, where n <= end and end is a whole
+// number of panels. Even and odd vectors have sums of their own. weight may be score.
+//
+// Distances cost additions only: before a step of two vectors is added, the sums so far are added
+// to `far`; so what lies b steps before the last is there b times, and only the place within a step
+// is left to multiply by.
+INLINE void row_softmax(float *score, float *weight, size_t n, size_t end, float max,
+                        const bool with_statistics, struct row_sums *ret) {
+    const VEC m = vec_set(max);
+    VEC sum[2] = {vec_zero(), vec_zero()}, far[2] = {vec_zero(), vec_zero()};
+    VEC entropy[2] = {vec_zero(), vec_zero()}, total[2] = {vec_zero(), vec_zero()};
+    size_t j = 0;
+    for (; j + 2 * WIDTH <= n; j += 2 * WIDTH) {
+#pragma GCC unroll 2
+        for (int x = 0; x < 2; x++) {
+            VEC s = vec_load(score + j + (size_t)x * WIDTH);
+            VEC t = vec_sub(s, m);
+            VEC e = vec_exp(t);
+            if (with_statistics) {
+                far[x] = vec_add(far[x], sum[x]);
+                total[x] = vec_add(total[x], s);
+                entropy[x] = vec_fma(e, t, entropy[x]);
+            }
+            sum[x] = vec_add(sum[x], e);
+            vec_store(weight + j + (size_t)x * WIDTH, e);
+        }
+    }
+    size_t n_steps = hw_size_div_up(n, 2 * WIDTH);
+    for (int x = 0; x < 2 && j < n; x++) {
+        size_t at = j + (size_t)x * WIDTH;
+        MASK is_seen = vec_first(at < n ? n - at : 0);
+        VEC s = vec_load(score + at);
+        VEC t = vec_pick(is_seen, vec_sub(s, m), vec_zero());
+        VEC e = vec_pick(is_seen, vec_exp(t), vec_zero());
+        if (with_statistics) {
+            far[x] = vec_add(far[x], sum[x]);
+            total[x] = vec_add(total[x], vec_pick(is_seen, s, vec_zero()));
+            entropy[x] = vec_fma(e, t, entropy[x]);
+        }
+        sum[x] = vec_add(sum[x], e);
+        if (score != weight) {
+            vec_store(score + at,
+                      vec_pick(is_seen, s, m)); // finite: the key statistics multiply it by 0
+        }
+        vec_store(weight + at, e);
+    }
+    for (j = n_steps * 2 * WIDTH; j < end; j += WIDTH) {
+        if (score != weight) {
+            vec_store(score + j, m);
+        }
+        vec_store(weight + j, vec_zero());
+    }
+    ret->weight = vec_sum(vec_add(sum[0], sum[1]));
+    if (with_statistics) {
+        VEC step = vec_set((float)(2 * WIDTH));
+        float last = (float)(n - 1) - (float)((n_steps - 1) * 2 * WIDTH);
+        VEC near0 = vec_mul(sum[0], vec_sub(vec_set(last), vec_count()));
+        VEC near1 = vec_mul(sum[1], vec_sub(vec_set(last - WIDTH), vec_count()));
+        VEC distance = vec_fma(step, vec_add(far[0], far[1]), vec_add(near0, near1));
+        ret->distance = vec_sum(distance);
+        ret->entropy = vec_sum(vec_add(entropy[0], entropy[1]));
+        ret->score = vec_sum(vec_add(total[0], total[1]));
+    }
+}
+
+// The lowest key whose score is the largest.
+static size_t row_argmax(const float *score, size_t n, float max) {
+    const VEC m = vec_set(max);
+    for (size_t j = 0; j < n; j += 2 * WIDTH) {
+        unsigned low = vec_equal_bits(vec_load(score + j), m);
+        unsigned high = vec_equal_bits(vec_load(score + j + WIDTH), m);
+        if ((low | high) != 0) {
+            return j + (size_t)(low != 0 ? __builtin_ctz(low) : WIDTH + __builtin_ctz(high));
+        }
+    }
+    return 0; // scores that are no numbers
+}
+
+// The n_top largest scores and their keys, sorted; whole vectors are passed over where none is
+// above the least of those.
+static void row_top(const float *score, size_t n, size_t n_top, int32_t *key, float *value) {
+    size_t n_have = 0;
+    float least = -INFINITY;
+    for (size_t j = 0; j < n; j += WIDTH) {
+        VEC s = vec_pick(vec_first(n - j), vec_load(score + j), vec_set(-INFINITY));
+        unsigned above = n_have < n_top ? (1u << (n - j < WIDTH ? n - j : WIDTH)) - 1
+                                        : vec_above_bits(s, vec_set(least));
+        for (; above != 0; above &= above - 1) {
+            size_t at = j + (size_t)__builtin_ctz(above);
+            if (n_have == n_top && !(score[at] > least)) {
+                continue;
+            }
+            size_t place = n_have < n_top ? n_have++ : n_top - 1;
+            for (; place > 0 && value[place - 1] < score[at]; place--) {
+                value[place] = value[place - 1];
+                key[place] = key[place - 1];
+            }
+            value[place] = score[at];
+            key[place] = (int32_t)at;
+            least = n_have == n_top ? value[n_top - 1] : -INFINITY;
+        }
+    }
+    for (; n_have < n_top; n_have++) {
+        value[n_have] = NAN;
+        key[n_have] = -1;
+    }
+}
+
+// One row of one tile: n values times factor, then zeros or NaN up to the tile's edge.
+INLINE void tile_row(void *tile, const float *x, VEC factor, size_t n, bool is_nan_after,
+                     const enum hw_map_dtype dtype) {
+    size_t j = 0;
+    for (; j < n; j += WIDTH) {
+        VEC p = vec_mul(vec_load(x + j), factor);
+        if (dtype == HW_MAP_F32) {
+            vec_store((float *)tile + j, p);
+        } else if (dtype == HW_MAP_F16) {
+            vec_store_half((uint16_t *)tile + j, p);
+        } else {
+            vec_store_u16((uint16_t *)tile + j, vec_mul(p, vec_set(65534.0f)));
+        }
+    }
+    size_t bytes = attention_map_value_bytes(dtype);
+    memset((char *)tile + j * bytes, 0, (HW_MAP_TILE - j) * bytes);
+    for (size_t after = n; is_nan_after && after < HW_MAP_TILE; after++) {
+        attention_map_store(tile, dtype, after, NAN);
+    }
+}
+
+// The row's part of all its tiles. x holds the row, of which n_seen keys are seen; zeros follow up
+// to a whole vector where they matter.
+static void map_row(const struct hw_attention_args *args, void *map, enum hw_map_dtype dtype,
+                    const float *x, float factor, size_t n_seen, bool is_score) {
+    VEC f = vec_set(factor);
+    size_t bytes = attention_map_value_bytes(dtype);
+    for (size_t first = 0; first < n_seen; first += HW_MAP_TILE) {
+        char *tile = (char *)map + attention_tile_index(n_seen - 1, first) * bytes;
+        size_t n = hw_size_min(n_seen - first, HW_MAP_TILE);
+        if (dtype == HW_MAP_F32) {
+            tile_row(tile, x + first, f, n, is_score, HW_MAP_F32);
+        } else if (dtype == HW_MAP_F16) {
+            tile_row(tile, x + first, f, n, is_score, HW_MAP_F16);
+        } else {
+            tile_row(tile, x + first, f, n, is_score, HW_MAP_U16);
+        }
+        for (size_t j = args->n_keys - first; j < HW_MAP_TILE; j++) {
+            attention_map_store(tile, dtype, j, NAN);
+        }
+    }
+}
+
+#endif
