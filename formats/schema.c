@@ -64,7 +64,7 @@ static const char *const axis_names[HW_N_AXES] = {
     [HW_AXIS_SPAN_ROW] = "span_row",
     [HW_AXIS_VOCAB] = "vocab",
     [HW_AXIS_ID] = "id",
-    [HW_AXIS_BYTE] = "byte",
+    [HW_AXIS_BYTE] = "text_byte",
     [HW_AXIS_ID_BOUND] = "id_bound",
 };
 
