@@ -2,6 +2,7 @@
 #include "formats/merge.h"
 
 #include <inttypes.h>
+#include <libgen.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -348,6 +349,28 @@ static enum hw_status check_against_journal(const struct hw_journals *journals,
     return status;
 }
 
+// The folder as a master names it: relative where it lies beside the master, so that both can be
+// moved together.
+static char *find_place(const char *folder, const char *out_path) {
+    char *copy = strdup(folder), *out_copy = strdup(out_path);
+    char *full = realpath(folder, NULL);
+    char *here = copy != NULL ? realpath(dirname(copy), NULL) : NULL;
+    char *there = out_copy != NULL ? realpath(dirname(out_copy), NULL) : NULL;
+    char *place = NULL;
+    if (full != NULL && here != NULL && there != NULL && strcmp(here, there) == 0) {
+        const char *slash = strrchr(full, '/');
+        place = strdup(slash != NULL ? slash + 1 : full);
+    } else if (full != NULL) {
+        place = strdup(full);
+    }
+    free(copy);
+    free(out_copy);
+    free(full);
+    free(here);
+    free(there);
+    return place;
+}
+
 // The parts of a folder as sources; every prompt exactly once.
 static enum hw_status list_sources(struct hw_merge *merge, const char *folder,
                                    const struct hw_manifest *manifest,
@@ -359,15 +382,14 @@ static enum hw_status list_sources(struct hw_merge *merge, const char *folder,
     if (status == HW_OK && merge->sources == NULL) {
         status = hw_fail(err, HW_RESOURCE, "not enough memory for %zu parts", list.n);
     }
-    const char *slash = strrchr(folder, '/');
+    char *place = find_place(folder, merge->options.out_path);
     for (size_t i = 0; i < list.n && status == HW_OK; i++) {
         struct hw_merge_source *source = &merge->sources[i];
         *source = (struct hw_merge_source){.n_bytes = list.parts[i].n_bytes,
                                            .first = list.parts[i].first,
                                            .last = list.parts[i].last};
         source->path = hw_part_path(folder, source->first, source->last);
-        source->name =
-            hw_part_path(slash != NULL ? slash + 1 : folder, source->first, source->last);
+        source->name = place != NULL ? hw_part_path(place, source->first, source->last) : NULL;
         merge->n_sources = i + 1;
         if (source->path == NULL || source->name == NULL) {
             status = hw_fail(err, HW_RESOURCE, "not enough memory for a path");
@@ -383,6 +405,7 @@ static enum hw_status list_sources(struct hw_merge *merge, const char *folder,
         status = hw_fail(err, HW_INPUT, "%s: prompts %zu to %zu are missing; capture them first",
                          folder, next, manifest->n_prompts - 1);
     }
+    free(place);
     hw_part_list_free(&list);
     return status;
 }

@@ -333,6 +333,7 @@ static enum hw_status open_trace(const char *path, bool is_trusted, struct hw_tr
     status = status != HW_OK ? status : hw_trace_check(trace->file, &trace->shape, err);
     status = status != HW_OK ? status : hw_codec_open(1, &trace->codec, err);
     status = status != HW_OK ? status : open_datasets(trace, err);
+    status = status != HW_OK ? status : hw_trace_check_parts(trace, false, err);
     status = status != HW_OK ? status : read_layout(trace, err);
     status = status != HW_OK ? status : read_fixed(trace, err);
     status = status != HW_OK ? status : read_prompts(trace, err);

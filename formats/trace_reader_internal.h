@@ -45,6 +45,10 @@ enum hw_status hw_trace_check(hid_t file, struct hw_trace_shape *ret_shape, stru
 // library is an error message.
 enum hw_status hw_trace_check_apart(const char *path, struct hw_error *err);
 
+// Whether the parts of a master are there and of the right size, and on demand the right hash.
+// Nothing to do for other captures.
+enum hw_status hw_trace_check_parts(struct hw_trace *trace, bool is_hashed, struct hw_error *err);
+
 // Reads the values of a scale, [n] i4. false where there is none of that type.
 enum hw_status hw_trace_read_scale(hid_t file, enum hw_group group, enum hw_axis axis, size_t n,
                                    int32_t *ret_values, struct hw_error *err);
