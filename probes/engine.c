@@ -155,6 +155,7 @@ static enum hw_status end_prompt(struct hw_engine *e, struct hw_error *err) {
                          e->n_total);
         goto done;
     }
+    uint64_t n_dropped = e->n_events > HW_MAX_EVENTS ? e->n_events - HW_MAX_EVENTS : 0;
     struct hw_prompt_record record = {.prompt = e->prompt->index,
                                       .n_tokens = (int32_t)e->n_total,
                                       .n_prompt_tokens = (int32_t)e->n_prompt,
@@ -168,6 +169,7 @@ static enum hw_status end_prompt(struct hw_engine *e, struct hw_error *err) {
                                       .error = p->error,
                                       .token_ids = e->ids,
                                       .token_is_special = e->is_special,
+                                      .n_massive_dropped = n_dropped,
                                       .n_spans = p->n_spans,
                                       .span_names = names,
                                       .span_first = numbers,
@@ -206,6 +208,7 @@ done:
 static enum hw_status run_failed(struct hw_engine *e, struct hw_error *err) {
     e->n_total = 0;
     e->n_prompt = 0;
+    e->n_events = 0;
     return end_prompt(e, err);
 }
 
