@@ -118,8 +118,9 @@ static void select_layer(struct builder *b, int64_t layer) {
     }
 }
 
-static enum hw_status select_heads(struct builder *b, const struct hw_probe *probe,
-                                   const char *selector, int64_t layer, struct hw_error *err) {
+// is_by_depth: the selector counts depths, else layers and heads.
+static enum hw_status select_heads(struct builder *b, bool is_by_depth, const char *selector,
+                                   int64_t layer, struct hw_error *err) {
     size_t n_layers = b->desc->n_layers;
     size_t n_heads = b->desc->n_heads;
     if (layer >= (int64_t)n_layers) {
@@ -130,7 +131,7 @@ static enum hw_status select_heads(struct builder *b, const struct hw_probe *pro
     if (selector == NULL) {
         return HW_OK;
     }
-    if (is_on_depth(probe)) {
+    if (is_by_depth) {
         return hw_selector_layers(selector, "depth", n_layers + 1, b->depths, err);
     }
     enum hw_status status = hw_selector_heads(selector, n_layers, n_heads, b->heads, err);
@@ -171,7 +172,9 @@ static enum hw_status read_name(struct builder *b, const char *name, size_t n, c
         }
         is_found = true;
         enum hw_status status = check_probe(b, hw_probes[p], err);
-        status = status == HW_OK ? select_heads(b, hw_probes[p], selector, layer, err) : status;
+        // One selector for all of the default records is of heads.
+        bool is_by_depth = !is_default && is_on_depth(hw_probes[p]);
+        status = status == HW_OK ? select_heads(b, is_by_depth, selector, layer, err) : status;
         if (status != HW_OK) {
             return status;
         }
