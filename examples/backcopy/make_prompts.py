@@ -32,7 +32,7 @@ def main():
     task = Task()
     sequences = task.sequences(np.random.default_rng(options.seed), options.n, LENGTH)
     for i, ids in enumerate(sequences):
-        print(json.dumps(prompt(task, ids, f"backcopy-{i:03}", options.whole)))
+        print(json.dumps(prompt(task, ids, f"bb-{i:03}", options.whole)))
 
 
 if __name__ == "__main__":
