@@ -132,10 +132,11 @@ enum hw_status hw_h5_create(const char *path, hid_t *ret_file, struct hw_error *
 
 enum hw_status hw_h5_open(const char *path, hid_t *ret_file, struct hw_error *err) {
     hw_h5_init();
-    // Chunks of rows have up to 1 MB; the default cache of 1 MB would expand them anew for every
-    // prompt.
+    // A cache per open dataset, of which a capture has many: one chunk of rows of an ordinary model
+    // fits, so that reading prompt by prompt does not expand it anew each time, and all of them
+    // together stay small.
     hid_t access = H5Pcreate(H5P_FILE_ACCESS);
-    (void)H5Pset_cache(access, 0, 521, 8 << 20, 0.75);
+    (void)H5Pset_cache(access, 0, 521, 1 << 18, 0.75);
     hid_t file = H5Fopen(path, H5F_ACC_RDONLY, access);
     hw_h5_close(&access);
     if (file < 0) {
