@@ -33,15 +33,18 @@ def select(site, array, rows):
     return array if rows is None else np.take(array, rows, axis_of(site))
 
 
-def prompt_entries(tensors, prefix, ids, exact, single, plan):
-    """Adds one prompt: ids, chosen rows of each site, transformers' float32 error over ALL rows.
+def prompt_entries(tensors, prefix, ids, exact, singles, plan):
+    """Adds one prompt: ids, chosen rows of each site, and the largest error of transformers' float32
+    runs over ALL rows.
 
     plan: {site: rows or None for all}; sites that it lacks have only their error stored."""
     tensors[f"{prefix}.ids"] = np.array(ids, np.int64)
     for site in SITES:
         if site not in exact:
             continue
-        tensors[f"{prefix}.error.{site}"] = np.array([error(site, exact[site], single[site])])
+        tensors[f"{prefix}.error.{site}"] = np.array(
+            [max(error(site, exact[site], single[site]) for single in singles)]
+        )
         if site in plan:
             rows = plan[site]
             tensors[f"{prefix}.{site}"] = np.ascontiguousarray(
