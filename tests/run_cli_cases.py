@@ -5,6 +5,7 @@ run_cli_cases.py PROGRAM CASES [NAME=VALUE...]: a case file has blocks like
 
     case a name
     file prompts.jsonl {"text": "hello"}      writes a file (repeated lines of one name append)
+    before headwater capture ...              run first; must end with exit code 0
     $ headwater info $MODEL                   the command line, split as a shell would, without one
     stdin text                                one line for standard input
     to /dev/full                              stdout goes there instead
@@ -106,6 +107,12 @@ def run_case(steps, names, folder):
         with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
             file.write(content)
     program = names["PROGRAM"]
+    for word, rest in steps:
+        if word == "before":
+            first = subprocess.run([program] + shlex.split(rest)[1:], cwd=folder, capture_output=True, text=True,
+                                   timeout=TIMEOUT_S, errors="replace")
+            if first.returncode != 0:
+                return [f"before: {rest}: exit code {first.returncode}: {first.stderr[:400]!r}"]
     if words[0] != "headwater":
         link = os.path.join(folder, words[0])
         os.symlink(program, link)

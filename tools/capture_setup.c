@@ -1,5 +1,5 @@
-// Opening what a capture runs on; see capture_options.h. Everything is read and checked here, before
-// anything is computed.
+// Opening what a capture runs on; see capture_options.h. Everything is read and checked here,
+// before anything is computed.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

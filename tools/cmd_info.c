@@ -8,28 +8,32 @@
 static enum hw_status run(struct hw_invocation *in, struct hw_error *err) {
     const char *path = in->arguments[0];
     json_t *document = NULL;
-    enum hw_status status = hw_info_model(path, &document, err);
+    bool is_capture = hw_info_is_hdf5(path);
+    enum hw_status status =
+        is_capture ? hw_info_capture(path, &document, err) : hw_info_model(path, &document, err);
     if (status != HW_OK) {
         return status;
     }
     if (in->common.json) {
         return hw_json_print(document, err);
     }
-    status = hw_info_print_model(document, err);
+    status = is_capture ? hw_info_print_capture(document, err) : hw_info_print_model(document, err);
     json_decref(document);
     return status;
 }
 
 const struct hw_command hw_command_info = {
     .name = "info",
-    .summary = "say what is in a model",
+    .summary = "say what is in a model or a capture",
     .arguments = "FILE",
     .min_arguments = 1,
     .max_arguments = 1,
     .description = "A model: its family, shape, parameters, number formats, tokenizer. FILE is a "
                    "GGUF file, a folder with config.json and safetensors, or org/name in the local "
-                   "hub cache.",
-    .examples = "headwater info smollm2.gguf\n",
+                   "hub cache.\n\nA capture: the run and model it comes from, its prompts, and "
+                   "every dataset with its type and shape; --json adds the prompts one by one and "
+                   "more of the provenance.",
+    .examples = "headwater info smollm2.gguf\nheadwater info run.h5\n",
     .common = HW_COMMON_JSON,
     .run = run,
 };

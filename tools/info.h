@@ -15,6 +15,10 @@ extern "C" {
 enum hw_status hw_info_model(const char *path, json_t **ret_document, struct hw_error *err);
 enum hw_status hw_info_print_model(const json_t *document, struct hw_error *err);
 
+// The same of a capture: a part, a merged capture or a master.
+enum hw_status hw_info_capture(const char *path, json_t **ret_document, struct hw_error *err);
+enum hw_status hw_info_print_capture(const json_t *document, struct hw_error *err);
+
 // True where the file begins as every HDF5 file does.
 int hw_info_is_hdf5(const char *path);
 
