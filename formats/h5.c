@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static hid_t half_type;
 static hid_t text_type;
@@ -132,13 +133,16 @@ enum hw_status hw_h5_create(const char *path, hid_t *ret_file, struct hw_error *
 
 enum hw_status hw_h5_open(const char *path, hid_t *ret_file, struct hw_error *err) {
     hw_h5_init();
+    if (access(path, R_OK) != 0) {
+        return hw_fail(err, HW_INPUT, "%s: %s", path, strerror(errno));
+    }
     // A cache per open dataset, of which a capture has many: one chunk of rows of an ordinary model
     // fits, so that reading prompt by prompt does not expand it anew each time, and all of them
     // together stay small.
-    hid_t access = H5Pcreate(H5P_FILE_ACCESS);
-    (void)H5Pset_cache(access, 0, 521, 1 << 18, 0.75);
-    hid_t file = H5Fopen(path, H5F_ACC_RDONLY, access);
-    hw_h5_close(&access);
+    hid_t properties = H5Pcreate(H5P_FILE_ACCESS);
+    (void)H5Pset_cache(properties, 0, 521, 1 << 18, 0.75);
+    hid_t file = H5Fopen(path, H5F_ACC_RDONLY, properties);
+    hw_h5_close(&properties);
     if (file < 0) {
         return hw_h5_fail(err, HW_INPUT, "%s: is no HDF5 file that can be read", path);
     }

@@ -158,16 +158,14 @@ static bool same_creation(hid_t a, hid_t b) {
 }
 
 // Rows first .. first + n of the first axis.
-static enum hw_status compare_rows(hid_t a, hid_t b, hid_t type, hid_t space, const hsize_t *dims,
-                                   int rank, size_t first, size_t n, const char *place,
-                                   struct hw_error *err) {
+static enum hw_status compare_rows(hid_t a, hid_t b, hid_t type, hid_t space, size_t first,
+                                   size_t n, const char *place, struct hw_error *err) {
     hsize_t start[H5S_MAX_RANK] = {first}, count[H5S_MAX_RANK];
+    int rank = H5Sget_simple_extent_dims(space, count, NULL);
     size_t n_values = n;
     count[0] = n;
     for (int i = 1; i < rank; i++) {
-        start[i] = 0;
-        count[i] = dims[i];
-        n_values *= (size_t)dims[i];
+        n_values *= (size_t)count[i];
     }
     hid_t memory = H5Screate_simple(rank, count, NULL);
     hid_t file_space = H5Scopy(space);
@@ -225,7 +223,7 @@ static enum hw_status compare_datasets(hid_t a, hid_t b, const char *place, stru
         size_t block = hw_size_max(1, BLOCK_BYTES / hw_size_max(1, row_bytes));
         for (size_t at = 0; at < dims[0] && status == HW_OK && row_bytes > 0; at += block) {
             size_t n = hw_size_min(block, (size_t)dims[0] - at);
-            status = compare_rows(a, b, types[0], spaces[0], dims, rank, at, n, place, err);
+            status = compare_rows(a, b, types[0], spaces[0], at, n, place, err);
         }
     }
     for (int i = 0; i < 2; i++) {

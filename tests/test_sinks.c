@@ -110,7 +110,11 @@ static void open_trace(void) {
     layout.has_token_text = true;
     json_t *attributes = json_pack("{s:s}", "run_id", "a run");
     struct hw_provenance provenance = {attributes, attributes, NULL, NULL, NULL, NULL};
-    struct hw_part_options options = {folder, &layout, &provenance, 0, 1, 1000};
+    struct hw_part_options options = {.folder = folder,
+                                      .layout = &layout,
+                                      .provenance = &provenance,
+                                      .n_threads = 1,
+                                      .planned_bytes = 1000};
     struct hw_part *part = NULL;
     struct hw_part_info info;
     struct hw_error err;
