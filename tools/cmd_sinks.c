@@ -74,7 +74,8 @@ static void cell_number(struct hw_table *table, const char *format, double value
 }
 
 static void print_head(const struct hw_trace *trace, const struct hw_sinks *sinks) {
-    (void)printf("%s: %zu prompts", hw_trace_path(trace), sinks->n_prompts);
+    (void)printf("%s: %zu prompt%s", hw_trace_path(trace), sinks->n_prompts,
+                 sinks->n_prompts == 1 ? "" : "s");
     if (sinks->n_skipped > 0) {
         (void)printf(" (%zu failed or of one token left out)", sinks->n_skipped);
     }
@@ -94,7 +95,7 @@ static void print_head(const struct hw_trace *trace, const struct hw_sinks *sink
             (void)printf("  over the first T = %zu: no prompt is that long\n",
                          sinks->options.lengths[i]);
         } else {
-            (void)printf("  over the first T = %zu: %.1f %% (%zu prompts)\n",
+            (void)printf("  over the first T = %zu: %.1f %% (%zu of the prompts)\n",
                          sinks->options.lengths[i], 100 * sinks->length_rates[i],
                          sinks->length_prompts[i]);
         }
@@ -105,12 +106,9 @@ static enum hw_status print_tokens(const struct hw_trace *trace, const struct hw
                                    size_t top, struct hw_error *err) {
     (void)printf("\nsink tokens (in at least %g %% of the heads)\n", 100 * sinks->options.share);
     struct hw_table *table =
-        hw_table_open("<~prompt|position|<~token|heads|share|top 2|alpha|drain|<peak");
+        hw_table_open("<~prompt|position|<~token|heads|share|top 2|alpha|drain|peak|depth");
     for (size_t i = 0; i < sinks->n_tokens && i < top; i++) {
         const struct hw_sink_token *token = &sinks->tokens[i];
-        char peak[32];
-        (void)snprintf(peak, sizeof peak, "%.3gx at depth %" PRId32, token->peak,
-                       token->peak_depth);
         hw_table_cell(table, "%s", hw_trace_prompt(trace, token->prompt)->name);
         hw_table_cell(table, "%" PRId32, token->position);
         hw_table_cell(table, "%s", token->text[0] != '\0' ? token->text : "-");
@@ -119,7 +117,8 @@ static enum hw_status print_tokens(const struct hw_trace *trace, const struct hw
         hw_table_cell(table, "%.0f %%", 100 * token->top2_share);
         cell_number(table, "%.3f", token->alpha_mean);
         cell_number(table, "%.2f", token->drain);
-        hw_table_cell(table, "%s", token->peak_depth >= 0 ? peak : "-");
+        cell_number(table, "%.3gx", token->peak);
+        cell_number(table, "%.0f", token->peak_depth >= 0 ? token->peak_depth : NAN);
     }
     enum hw_status status = sinks->n_tokens > 0 ? hw_table_print(table, stdout, 2, err) : HW_OK;
     hw_table_close(&table);

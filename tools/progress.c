@@ -107,6 +107,7 @@ static void print_json(const struct hw_progress *p, double elapsed, bool is_end)
 static void show(struct hw_progress *p, double now, bool is_end) {
     char text[MAX_LINE];
     p->shown_s = now;
+    p->shown_done = p->done;
     switch (p->kind) {
     case HW_PROGRESS_BAR: {
         int columns = terminal_columns();
@@ -181,8 +182,10 @@ void hw_progress_end(struct hw_progress *progress) {
     if (now > progress->start_s) {
         progress->rate = (double)progress->done / (now - progress->start_s);
     }
-    // A short job without a terminal says nothing.
-    if (progress->kind != HW_PROGRESS_AUTO || now - progress->start_s >= LINE_EVERY_S) {
+    // Without a terminal a short job says nothing, and a long one does not repeat its last line.
+    bool is_said = progress->shown_done == progress->total;
+    if (progress->kind != HW_PROGRESS_AUTO ||
+        (now - progress->start_s >= LINE_EVERY_S && !is_said)) {
         show(progress, now, true);
     }
     progress->kind = HW_PROGRESS_NONE;

@@ -25,7 +25,8 @@ struct hw_progress {
     uint64_t total; // 0: unknown
     uint64_t done;
     double start_s;
-    double shown_s;  // when something was last printed
+    double shown_s; // when something was last printed, and what was done then
+    uint64_t shown_done;
     double window_s; // where the window of the rate began, and what was done then
     uint64_t window_done;
     double next_window_s;
