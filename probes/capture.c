@@ -104,7 +104,7 @@ static enum hw_status run_all(struct loop *loop, struct hw_error *err) {
             return status;
         }
     }
-    return hw_run_finish(loop->run, err);
+    return HW_OK;
 }
 
 // Opens what the loop runs with: the pass and the engine.
@@ -117,10 +117,14 @@ static enum hw_status run_opened(struct loop *loop, struct hw_capture_result *re
     if (status == HW_OK) {
         double start = now();
         status = run_all(loop, err);
+        // The merge has the memory of the pass.
+        hw_engine_close(&loop->engine);
+        hw_session_close(&session);
         result->seconds = now() - start;
+        status = status == HW_OK ? hw_run_finish(loop->run, err) : status;
         result->n_done = hw_run_n_done(loop->run);
+        return status;
     }
-    hw_engine_close(&loop->engine);
     hw_session_close(&session);
     return status;
 }

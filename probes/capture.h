@@ -23,11 +23,10 @@ struct hw_capture_job {
 };
 
 struct hw_capture_result {
-    size_t n_prompts; // of the run
-    size_t n_done;    // committed, earlier invocations counted
-    size_t n_failed;  // marked failed, of the whole run
-    double
-        seconds; // from the first prompt to the last part committed and merged, of this invocation
+    size_t n_prompts;  // of the run
+    size_t n_done;     // committed, earlier invocations counted
+    size_t n_failed;   // marked failed, of the whole run
+    double seconds;    // from the first prompt to the last part committed, of this invocation
     bool was_complete; // nothing was left to do
 };
 

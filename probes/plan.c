@@ -11,7 +11,10 @@
 
 // Sizes are sums of products of counts that were capped one by one; beyond this they mean nothing
 // to anybody.
-enum { CHUNK_TOKENS = 4096 }; // rows a chunk of the token axis holds at most
+enum {
+    CHUNK_TOKENS = 4096,
+    IMAGE_BYTES = 64 << 20
+}; // rows a chunk of the token axis holds at most; part built in memory
 
 static const uint64_t MOST_BYTES = (uint64_t)1 << 60;
 
@@ -223,6 +226,43 @@ static void add_work(struct hw_plan *plan, const struct hw_model *model,
     plan->seconds = rate > 0.0 ? overhead * plan->flops / rate : 0.0;
 }
 
+// What the destination holds at its peak, when a part is closed: rows that wait for a full chunk,
+// the file image, and its copy on the way to the disk. A part too large for an image has rows of
+// one chunk of every dataset waiting, and no image. Maps are copied once, compressed, and let go
+// head by head.
+static size_t storage_bytes(const struct hw_plan *plan, const struct hw_prompts *prompts) {
+    const double kept = 0.8; // of rows after compression
+    const struct hw_layout *layout = &plan->recording.layout;
+    uint64_t rows = hw_size_max(1, plan->n_tokens + plan->max_generated);
+    uint64_t waiting = 0; // of one prompt
+    uint64_t part = 0;
+    size_t longest = plan->engine.max_tokens + plan->engine.max_generate;
+    for (int i = 0; i < HW_N_DATASETS; i++) {
+        enum hw_dataset dataset = (enum hw_dataset)i;
+        bool is_map = dataset == HW_DS_ATTENTION_PATTERN || dataset == HW_DS_ATTENTION_SCORES;
+        if (hw_schema_row(dataset)->axes[0] == HW_AXIS_EVENT || is_map) {
+            continue;
+        }
+        uint64_t bytes = hw_plan_dataset_bytes(plan, prompts, dataset);
+        part += bytes;
+        waiting += bytes / rows * hw_size_min(longest, CHUNK_TOKENS);
+    }
+    uint64_t maps = 0;
+    if (layout->has[HW_DS_ATTENTION_PATTERN]) {
+        maps += hw_engine_map_bytes(layout, HW_DS_ATTENTION_PATTERN, plan->engine.max_tokens);
+    }
+    if (layout->has[HW_DS_ATTENTION_SCORES]) {
+        maps += hw_engine_map_bytes(layout, HW_DS_ATTENTION_SCORES, plan->engine.max_tokens);
+    }
+    uint64_t at_a_time = hw_size_min(maps * layout->n_heads, hw_size_max(maps, HW_MAP_BYTES));
+    part += at_a_time * layout->groups[HW_GROUP_ATTENTION].n_layers;
+    if (part > IMAGE_BYTES && prompts->n > 1) {
+        part = hw_size_max(IMAGE_BYTES, part / rows * longest);
+    }
+    double image = part <= IMAGE_BYTES ? 2.0 * kept * (double)part : 0.0;
+    return (size_t)((double)hw_size_min(waiting, part) + image + 1.5 * (double)at_a_time);
+}
+
 static enum hw_status add_memory(struct hw_plan *plan, const struct hw_model *model,
                                  const struct hw_prompts *prompts,
                                  const struct hw_plan_options *options, struct hw_error *err) {
@@ -238,26 +278,15 @@ static enum hw_status add_memory(struct hw_plan *plan, const struct hw_model *mo
     for (size_t i = 0; i < hw_checkpoint_n_tensors(model->checkpoint); i++) {
         plan->weights_bytes += hw_checkpoint_tensor(model->checkpoint, i)->n_bytes;
     }
-    // Rows of the running part: kept until a chunk is full, then as compressed chunks; what exceeds
-    // the image goes to the disk.
-    size_t longest = plan->engine.max_tokens + plan->engine.max_generate;
-    uint64_t per_token = 0;
-    for (int i = 0; i < HW_N_DATASETS; i++) {
-        const struct hw_schema_row *row = hw_schema_row((enum hw_dataset)i);
-        if (plan->recording.layout.has[i] && row->axes[0] == HW_AXIS_TOKEN &&
-            !is_narrowed((enum hw_dataset)i)) {
-            uint64_t slabs = hw_schema_slab_axis((enum hw_dataset)i) == 1
-                                 ? hw_layout_axis(&plan->recording.layout, row->group, row->axes[1])
-                                 : 1;
-            per_token += slabs * hw_layout_row_bytes(&plan->recording.layout, (enum hw_dataset)i);
-        }
-    }
-    size_t part_tokens = hw_size_min(longest, CHUNK_TOKENS);
-    plan->storage_bytes = (size_t)hw_size_min((size_t)(per_token * part_tokens), (size_t)256 << 20);
-    const size_t program = (size_t)24 << 20;
-    plan->base_bytes = program + model->desc.n_vocab * 200;
-    plan->peak_bytes = plan->weights_bytes + plan->session_bytes + plan->engine_bytes +
-                       plan->storage_bytes + plan->base_bytes;
+    plan->storage_bytes = storage_bytes(plan, prompts);
+    // Program and libraries; the tokenizer's tables and texts.
+    const size_t program = (size_t)16 << 20;
+    plan->base_bytes = program + model->desc.n_vocab * 400;
+    // The merge comes after the pass has given its memory back: a chunk of every dataset, and the
+    // vocabulary once more.
+    const size_t merging = ((size_t)24 << 20) + model->desc.n_vocab * 300;
+    size_t running = plan->session_bytes + plan->engine_bytes + plan->storage_bytes;
+    plan->peak_bytes = plan->weights_bytes + plan->base_bytes + hw_size_max(running, merging);
     return HW_OK;
 }
 
