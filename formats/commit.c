@@ -1,13 +1,18 @@
 // Temporary file, fsync, rename, fsync of the folder.
 #include "formats/commit.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
+#include <limits.h>
+#include <signal.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -116,6 +121,53 @@ enum hw_status hw_commit_replace(const char *temporary, const char *path, struct
         return hw_fail(err, HW_OUTPUT, "%s: cannot be put in place: %s", path, strerror(errno));
     }
     return hw_commit_sync_folder(path, err);
+}
+
+char *hw_commit_temporary(const char *path) {
+    return hw_path_format("%s.%ld.tmp", path, (long)getpid());
+}
+
+// Nobody has the file open for writing (HDF5 locks what it writes) and its process is gone.
+static bool is_stale(const char *path, long pid) {
+    if (kill((pid_t)pid, 0) == 0 || errno != ESRCH) {
+        return pid == (long)getpid();
+    }
+    int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0) {
+        return false;
+    }
+    bool is_free = flock(fd, LOCK_EX | LOCK_NB) == 0;
+    (void)close(fd);
+    return is_free;
+}
+
+void hw_commit_drop_stale(const char *path) {
+    const char *slash = strrchr(path, '/');
+    const char *name = slash != NULL ? slash + 1 : path;
+    size_t n = strlen(name);
+    char *folder = slash != NULL ? hw_path_format("%.*s", (int)(slash - path) + 1, path)
+                                 : hw_path_format("./");
+    DIR *dir = folder != NULL ? opendir(folder) : NULL;
+    for (struct dirent *entry; dir != NULL && (entry = readdir(dir)) != NULL;) {
+        const char *rest = entry->d_name + n;
+        if (strncmp(entry->d_name, name, n) != 0 || rest[0] != '.' || rest[1] < '1' ||
+            rest[1] > '9') {
+            continue;
+        }
+        char *end;
+        long pid = strtol(rest + 1, &end, 10);
+        char *found = strcmp(end, ".tmp") == 0 && pid > 0 && pid <= INT_MAX
+                          ? hw_path_format("%s%s", folder, entry->d_name)
+                          : NULL;
+        if (found != NULL && is_stale(found, pid)) {
+            (void)unlink(found);
+        }
+        free(found);
+    }
+    if (dir != NULL) {
+        (void)closedir(dir);
+    }
+    free(folder);
 }
 
 enum hw_status hw_commit_hash(const char *path, char ret_hex[65], uint64_t *ret_bytes,

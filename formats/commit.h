@@ -20,6 +20,12 @@ enum hw_status hw_commit_rename(const char *temporary, const char *path, struct 
 enum hw_status hw_commit_replace(const char *temporary, const char *path, struct hw_error *err);
 enum hw_status hw_commit_sync_folder(const char *path_in_it, struct hw_error *err);
 
+// Where a file on its way to `path` is written: "<path>.<pid>.tmp" beside it, from malloc. NULL
+// without memory.
+char *hw_commit_temporary(const char *path);
+// Removes such files that processes of this host left when they were killed.
+void hw_commit_drop_stale(const char *path);
+
 // SHA-256 and size of a file.
 enum hw_status hw_commit_hash(const char *path, char ret_hex[65], uint64_t *ret_bytes,
                               struct hw_error *err);

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <jansson.h>
@@ -131,6 +132,12 @@ enum hw_status hw_journal_open(const char *folder, size_t shard, struct hw_journ
         status = refuse(journal, err);
         goto cleanup;
     }
+    struct stat info;
+    if (fstat(journal->fd, &info) != 0 || info.st_nlink == 0) {
+        status =
+            hw_fail(err, HW_OUTPUT, "%s: was removed by another process just now", journal->path);
+        goto cleanup;
+    }
     status = read_lines(journal, &end, err);
     if (status == HW_OK && ftruncate(journal->fd, (off_t)end) != 0) {
         status =
@@ -191,8 +198,5 @@ enum hw_status hw_journal_append(struct hw_journal *journal, const struct hw_par
                    part->first, part->last, part->n_bytes, part->sha256);
     enum hw_status status = append_text(journal, line, err);
     status = status != HW_OK ? status : keep(journal, part, err);
-    int reason = status == HW_OK ? hw_fault_pass("journalled") : 0;
-    return reason == 0 ? status
-                       : hw_fail(err, HW_OUTPUT, "%s: cannot be written: %s", journal->path,
-                                 strerror(reason));
+    return status != HW_OK ? status : hw_fault_check("journalled", journal->path, err);
 }

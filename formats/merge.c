@@ -258,12 +258,6 @@ static enum hw_status finish_file(struct hw_merge *merge, struct hw_trace_file *
     return status;
 }
 
-static enum hw_status pass(const char *point, struct hw_error *err) {
-    int reason = hw_fault_pass(point);
-    return reason == 0 ? HW_OK
-                       : hw_fail(err, HW_OUTPUT, "merge: cannot be written: %s", strerror(reason));
-}
-
 static enum hw_status write_file(struct hw_merge *merge, const char *temporary,
                                  struct hw_trace *common, const struct hw_provenance *provenance,
                                  const char *manifest_json, struct hw_error *err) {
@@ -290,14 +284,14 @@ enum hw_status hw_merge_produce(struct hw_merge *merge, struct hw_trace *common,
                                 const struct hw_provenance *provenance, const char *manifest_json,
                                 struct hw_error *err) {
     const char *out = merge->options.out_path;
-    char *temporary = hw_path_format("%s.%ld.tmp", out, (long)getpid());
+    char *temporary = hw_commit_temporary(out);
     struct stat info;
     uint64_t n_bytes = 0;
     for (size_t i = 0; i < merge->n_sources; i++) {
         n_bytes += merge->sources[i].n_bytes;
     }
     enum hw_status status = temporary != NULL
-                                ? pass("merge-started", err)
+                                ? hw_fault_check("merge-started", out, err)
                                 : hw_fail(err, HW_RESOURCE, "not enough memory for a path");
     if (status == HW_OK && !merge->options.is_overwrite && lstat(out, &info) == 0) {
         status = hw_fail(err, HW_OUTPUT, "%s: exists; --overwrite replaces it", out);
@@ -306,9 +300,9 @@ enum hw_status hw_merge_produce(struct hw_merge *merge, struct hw_trace *common,
         status = hw_commit_check_room(out, n_bytes, err);
     }
     if (status == HW_OK) {
-        (void)unlink(temporary);
+        hw_commit_drop_stale(out);
         status = write_file(merge, temporary, common, provenance, manifest_json, err);
-        status = status != HW_OK ? status : pass("merge-written", err);
+        status = status != HW_OK ? status : hw_fault_check("merge-written", out, err);
         status = status != HW_OK ? status : hw_commit_sync(temporary, err);
         status = status != HW_OK               ? status
                  : merge->options.is_overwrite ? hw_commit_replace(temporary, out, err)
@@ -316,7 +310,7 @@ enum hw_status hw_merge_produce(struct hw_merge *merge, struct hw_trace *common,
         if (status != HW_OK) {
             (void)unlink(temporary);
         }
-        status = status != HW_OK ? status : pass("merge-renamed", err);
+        status = status != HW_OK ? status : hw_fault_check("merge-renamed", out, err);
     }
     free(temporary);
     return status;
@@ -440,7 +434,7 @@ enum hw_status hw_merge_folder(const char *folder, const struct hw_merge_options
     hw_merge_close(&merge);
     if (status == HW_OK && !options->is_virtual) {
         status = hw_run_folder_remove(clean, err);
-        status = status != HW_OK ? status : pass("folder-removed", err);
+        status = status != HW_OK ? status : hw_fault_check("folder-removed", clean, err);
     }
     hw_journals_close(&journals);
     hw_manifest_close(&manifest);

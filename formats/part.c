@@ -299,16 +299,10 @@ size_t hw_part_n_prompts(const struct hw_part *part) {
     return part->lengths.n_prompts;
 }
 
-static enum hw_status pass(const char *point, struct hw_error *err) {
-    int reason = hw_fault_pass(point);
-    return reason == 0 ? HW_OK
-                       : hw_fail(err, HW_OUTPUT, "part: cannot be written: %s", strerror(reason));
-}
-
 // The temporary file on disk, synced, with its size and hash.
 static enum hw_status write_temporary(struct hw_part *part, struct hw_part_info *info,
                                       struct hw_error *err) {
-    enum hw_status status = pass("part-built", err);
+    enum hw_status status = hw_fault_check("part-built", part->temporary, err);
     if (status != HW_OK) {
         return status;
     }
@@ -319,15 +313,15 @@ static enum hw_status write_temporary(struct hw_part *part, struct hw_part_info 
         hw_sha256_hex(&hash, info->sha256);
         info->n_bytes = part->image_bytes;
         status = hw_commit_write(part->temporary, part->image, part->image_bytes, err);
-        status = status != HW_OK ? status : pass("part-written", err);
+        status = status != HW_OK ? status : hw_fault_check("part-written", part->temporary, err);
     } else {
-        status = pass("part-written", err);
+        status = hw_fault_check("part-written", part->temporary, err);
         status = status != HW_OK ? status : hw_commit_sync(part->temporary, err);
         status = status != HW_OK
                      ? status
                      : hw_commit_hash(part->temporary, info->sha256, &info->n_bytes, err);
     }
-    return status != HW_OK ? status : pass("part-synced", err);
+    return status != HW_OK ? status : hw_fault_check("part-synced", part->temporary, err);
 }
 
 enum hw_status hw_part_commit(struct hw_part **part, struct hw_part_info *ret_info,
@@ -353,7 +347,7 @@ enum hw_status hw_part_commit(struct hw_part **part, struct hw_part_info *ret_in
     path = hw_part_path(p->options.folder, info.first, info.last);
     status = path != NULL ? hw_commit_rename(p->temporary, path, err)
                           : hw_fail(err, HW_RESOURCE, "not enough memory for a path");
-    status = status != HW_OK ? status : pass("part-renamed", err);
+    status = status != HW_OK ? status : hw_fault_check("part-renamed", p->temporary, err);
     if (status == HW_OK) {
         *ret_info = info;
     }

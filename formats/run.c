@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "formats/commit.h"
+#include "formats/fault.h"
 #include "formats/manifest.h"
 #include "formats/merge.h"
 #include "formats/run_folder.h"
@@ -109,9 +110,14 @@ static enum hw_status judge_output(const struct hw_run *run, const struct hw_man
     struct hw_trace *trace = NULL;
     char **texts = NULL;
     struct hw_error inner;
+    struct stat info;
     *ret_is_complete = false;
-    if (!exists(run->out_path)) {
+    if (lstat(run->out_path, &info) != 0) {
         return HW_OK;
+    }
+    if (S_ISDIR(info.st_mode)) {
+        return hw_fail(err, HW_OUTPUT, "%s: is a folder (expected a file, or a free name)",
+                       run->out_path);
     }
     enum hw_status status = hw_trace_open(run->out_path, &trace, &inner);
     if (status != HW_OK || !hw_trace_is_complete(trace) ||
@@ -206,9 +212,11 @@ static enum hw_status check_part(struct hw_run *run, struct hw_part_info *part,
     } else {
         status = hw_commit_hash(path, sha256, &n_bytes, err);
         if (status == HW_OK && (n_bytes != line->n_bytes || strcmp(sha256, line->sha256) != 0)) {
-            status =
-                hw_fail(err, HW_INPUT, "%s: is not what the journal says (SHA-256 %s, found %s)",
-                        path, line->sha256, sha256);
+            status = hw_fail(err, HW_INPUT,
+                             "%s: is not what the journal says (expected %llu bytes of SHA-256 %s, "
+                             "found %llu of %s); without the file its prompts are captured again",
+                             path, (unsigned long long)line->n_bytes, line->sha256,
+                             (unsigned long long)n_bytes, sha256);
         }
     }
     free(path);
@@ -233,25 +241,39 @@ static enum hw_status count_parts(struct hw_run *run, struct hw_error *err) {
     return status;
 }
 
+// common.h5 comes after the manifest: whatever a killed run left is of the run that the manifest
+// tells.
+static enum hw_status settle_common(struct hw_run *run, struct hw_error *err) {
+    struct hw_vocabulary_copy vocabulary = {0};
+    const struct hw_tokenizer *tokenizer = run->options.tokenizer;
+    char *path = hw_path_format("%s/common.h5", run->folder);
+    enum hw_status status =
+        path != NULL ? HW_OK : hw_fail(err, HW_RESOURCE, "not enough memory for a path");
+    if (status == HW_OK && !exists(path)) {
+        status =
+            tokenizer != NULL ? hw_vocabulary_from_tokenizer(tokenizer, &vocabulary, err) : HW_OK;
+        status = status != HW_OK
+                     ? status
+                     : hw_run_folder_write_common(run->folder, run->options.layout,
+                                                  &run->manifest.provenance,
+                                                  tokenizer != NULL ? &vocabulary.view : NULL, err);
+        status = status != HW_OK ? status : hw_fault_check("common-written", path, err);
+    }
+    hw_vocabulary_free(&vocabulary);
+    free(path);
+    return status;
+}
+
 // The folder with its manifest: this run's, or made now.
 static enum hw_status settle_manifest(struct hw_run *run, struct hw_manifest *wanted,
                                       struct hw_error *err) {
     char *path = hw_path_format("%s/manifest.json", run->folder);
-    struct hw_vocabulary_copy vocabulary = {0};
     enum hw_status status =
         path != NULL ? HW_OK : hw_fail(err, HW_RESOURCE, "not enough memory for a path");
-    bool is_new = status == HW_OK && !exists(path);
-    if (is_new && run->options.tokenizer != NULL) {
-        status = hw_vocabulary_from_tokenizer(run->options.tokenizer, &vocabulary, err);
-    }
-    if (status == HW_OK && is_new) {
-        status = hw_run_folder_write_common(
-            run->folder, run->options.layout, &wanted->provenance,
-            run->options.tokenizer != NULL ? &vocabulary.view : NULL, err);
-    }
-    if (status == HW_OK && is_new && hw_manifest_write(wanted, run->folder, err) != HW_OK &&
-        !exists(path)) {
-        status = HW_OUTPUT;
+    if (status == HW_OK && !exists(path)) {
+        status = hw_manifest_write(wanted, run->folder, err);
+        status = status == HW_OK || exists(path) ? HW_OK : status;
+        status = status != HW_OK ? status : hw_fault_check("manifest-written", path, err);
     }
     // Read back in any case: another worker may have been first.
     status = status != HW_OK ? status : hw_manifest_read(run->folder, &run->manifest, err);
@@ -261,18 +283,31 @@ static enum hw_status settle_manifest(struct hw_run *run, struct hw_manifest *wa
             (void)hw_fail_context(err, status, "%s: ", run->folder);
         }
     }
-    hw_vocabulary_free(&vocabulary);
     free(path);
-    return status;
+    return status != HW_OK ? status : settle_common(run, err);
 }
 
-static enum hw_status open_folder(struct hw_run *run, struct hw_manifest *wanted,
-                                  struct hw_error *err) {
-    if (mkdir(run->folder, 0777) != 0 && errno != EEXIST) {
-        return hw_fail(err, HW_OUTPUT, "%s: cannot be made: %s", run->folder, strerror(errno));
+static enum hw_status make_folder(const char *folder, struct hw_error *err) {
+    if (mkdir(folder, 0777) == 0) {
+        enum hw_status status = hw_commit_sync_folder(folder, err);
+        return status != HW_OK ? status : hw_fault_check("folder-made", folder, err);
     }
-    enum hw_status status = hw_journal_open(run->folder, run->options.shard, &run->journal, err);
-    status = status != HW_OK ? status : settle_manifest(run, wanted, err);
+    return errno == EEXIST
+               ? HW_OK
+               : hw_fail(err, HW_OUTPUT, "%s: cannot be made: %s", folder, strerror(errno));
+}
+
+// *ret_is_complete: another process finished the run before its lock became ours.
+static enum hw_status open_folder(struct hw_run *run, struct hw_manifest *wanted,
+                                  bool *ret_is_complete, struct hw_error *err) {
+    enum hw_status status = make_folder(run->folder, err);
+    status = status != HW_OK ? status
+                             : hw_journal_open(run->folder, run->options.shard, &run->journal, err);
+    status = status != HW_OK ? status : judge_output(run, wanted, ret_is_complete, err);
+    if (status != HW_OK || *ret_is_complete) {
+        return status;
+    }
+    status = settle_manifest(run, wanted, err);
     if (status == HW_OK) {
         status = hw_run_folder_walk(run->folder, drop_stale, run, err);
     }
@@ -308,10 +343,12 @@ enum hw_status hw_run_open(const struct hw_run_options *options, struct hw_run *
         }
     }
     status = status != HW_OK ? status : judge_output(run, &wanted, &is_complete, err);
+    if (status == HW_OK && !is_complete) {
+        status = open_folder(run, &wanted, &is_complete, err);
+    }
     if (status == HW_OK && is_complete) {
+        hw_journal_close(&run->journal);
         status = clear_folder(run->folder, err); // killed between the last rename and this
-    } else if (status == HW_OK) {
-        status = open_folder(run, &wanted, err);
     }
     hw_manifest_close(&wanted);
     if (status != HW_OK || is_complete) {

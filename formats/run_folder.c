@@ -222,7 +222,8 @@ enum hw_status hw_run_folder_remove(const char *folder, struct hw_error *err) {
     enum hw_status status = hw_run_folder_walk(folder, remove_ours, &removal, err);
     removal.is_manifest_turn = true;
     status = status != HW_OK ? status : hw_run_folder_walk(folder, remove_ours, &removal, err);
-    if (status == HW_OK && rmdir(folder) != 0) {
+    // What is left is not ours to remove, and in nobody's way.
+    if (status == HW_OK && rmdir(folder) != 0 && errno != ENOTEMPTY && errno != EEXIST) {
         status = hw_fail(err, HW_OUTPUT, "%s: cannot be removed: %s", folder, strerror(errno));
     }
     return status;

@@ -33,7 +33,7 @@ void hw_journals_close(struct hw_journals *journals);
 const struct hw_part_info *hw_journals_find(const struct hw_journals *journals, int32_t first,
                                             int32_t last);
 
-// Removes the folder: files of the names above, then the folder itself, which must be empty then.
+// Removes the folder: files of the names above, then the folder itself where nothing else is in it.
 // No folder: nothing to do.
 enum hw_status hw_run_folder_remove(const char *folder, struct hw_error *err);
 

@@ -144,6 +144,7 @@ enum hw_status hw_capture_run(const struct hw_capture_job *job,
     if (status != HW_OK) {
         return status;
     }
+    ret_result->was_opened = true;
     if (ret_result->was_complete) {
         ret_result->n_done = job->prompts->n;
     } else {

@@ -28,6 +28,7 @@ struct hw_capture_result {
     size_t n_failed;   // marked failed, of the whole run
     double seconds;    // from the first prompt to the last part committed, of this invocation
     bool was_complete; // nothing was left to do
+    bool was_opened;   // the run folder is ours: the same command goes on from what is in it
 };
 
 // Runs what the folder of the run still lacks. HW_STOPPED after committing where a signal came;

@@ -8,8 +8,15 @@
 
 #include "tools/capture_options.h"
 
-// Command line as it was typed, quoted where a shell would need it.
-static char *join_command(int argc, const char *const *argv) {
+// Whether argv[i] only starts a run anew or disturbs it, or is the value of such an option.
+static bool is_of_first_start(const char *const *argv, int i) {
+    return strcmp(argv[i], "--overwrite") == 0 || strncmp(argv[i], "--fault", 7) == 0 ||
+           (i > 0 && strcmp(argv[i - 1], "--fault") == 0);
+}
+
+char *hw_capture_command_line(const struct hw_invocation *in, bool is_continuing) {
+    int argc = in->argc;
+    const char *const *argv = in->argv;
     size_t bytes = 1;
     for (int i = 0; i < argc; i++) {
         bytes += 4 * strlen(argv[i]) + 3;
@@ -20,6 +27,9 @@ static char *join_command(int argc, const char *const *argv) {
     }
     char *at = text;
     for (int i = 0; i < argc; i++) {
+        if (is_continuing && is_of_first_start(argv, i)) {
+            continue;
+        }
         const char *plain =
             "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+=./:,@%^";
         bool is_plain = argv[i][0] != '\0' && argv[i][strspn(argv[i], plain)] == '\0';
@@ -228,7 +238,7 @@ enum hw_status hw_capture_describe(const struct hw_invocation *in, struct captur
     setup->kernels = kernels_json(&ops);
     setup->model_metadata = hw_checkpoint_metadata_json(setup->model->checkpoint);
     setup->config = json_dumps(setup->manifest, JSON_COMPACT);
-    setup->command_line = join_command(in->argc, in->argv);
+    setup->command_line = hw_capture_command_line(in, false);
     if (setup->manifest == NULL || setup->kernels == NULL || setup->model_metadata == NULL ||
         setup->config == NULL || setup->command_line == NULL) {
         return hw_fail(err, HW_RESOURCE, "cannot allocate the description of the run");

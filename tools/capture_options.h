@@ -72,6 +72,10 @@ void hw_capture_teardown(struct capture_setup *setup);
 enum hw_status hw_capture_describe(const struct hw_invocation *in, struct capture_setup *setup,
                                    struct hw_run_options *ret_run, struct hw_error *err);
 
+// The command line as it was typed, quoted where a shell would need it, from malloc; or the one
+// that continues this run. NULL without memory.
+char *hw_capture_command_line(const struct hw_invocation *in, bool is_continuing);
+
 enum hw_status hw_capture_print_estimate(const struct hw_invocation *in,
                                          const struct capture_setup *setup, struct hw_error *err);
 

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "formats/fault.h"
 #include "kernels/size.h"
 #include "probes/capture.h"
 #include "tools/capture_options.h"
@@ -69,8 +70,7 @@ static const struct hw_option options[] = {
                    "Print bytes, memory, arithmetic and time, and stop."),
     HW_OPTION_CHOICE(struct capture_options, kernels, "kernels", "auto|plain|avx2|avx512", "auto",
                      "Highest level of kernels to use."),
-    HW_OPTION_STRING(struct capture_options, fault, "fault", "POINT:N", NULL,
-                     "For tests: die at the N-th passage of a step of the commit protocol."),
+    HW_OPTION_STRING(struct capture_options, fault, "fault", "POINT:N", NULL, NULL),
 };
 
 static volatile sig_atomic_t caught_signal;
@@ -107,7 +107,22 @@ static enum hw_status check_options(const struct hw_invocation *in, struct hw_er
     if (opt->stop != NULL && opt->generate == 0) {
         return hw_fail(err, HW_USAGE, "--stop without --generate N");
     }
-    return HW_OK;
+    if (opt->overwrite && opt->shard != NULL) {
+        return hw_fail(err, HW_USAGE,
+                       "--overwrite with --shard would discard what other workers committed "
+                       "(expected one of them; remove %s and %s.parts to start anew)",
+                       opt->out, opt->out);
+    }
+    return opt->fault != NULL ? hw_fault_arm(opt->fault, err) : HW_OK;
+}
+
+// Part of the error: --quiet does not silence it.
+static void print_continuation(const struct hw_invocation *in) {
+    char *command = hw_capture_command_line(in, true);
+    if (command != NULL) {
+        (void)fprintf(stderr, "headwater: to continue: %s\n", command);
+    }
+    free(command);
 }
 
 static enum hw_status run_capture(struct hw_invocation *in, struct capture_setup *setup,
@@ -144,8 +159,8 @@ static enum hw_status run_capture(struct hw_invocation *in, struct capture_setup
         hw_note(in, "%s: %zu prompts, %zu tokens in %.2f s", opt->out, result.n_prompts,
                 setup->plan.n_tokens, result.seconds);
     }
-    if (status == HW_OUTPUT || status == HW_STOPPED) {
-        hw_note(in, "to continue: the same command again");
+    if (result.was_opened && !is_done) {
+        print_continuation(in);
     }
     return status;
 }

@@ -232,6 +232,7 @@ int hw_main(int argc, const char *const *argv) {
     struct hw_error err = {HW_OK, ""};
     struct hw_invocation in = {.argc = argc, .argv = argv};
     (void)signal(SIGPIPE, SIG_IGN); // a reader that leaves must not kill a capture
+    (void)signal(SIGXFSZ, SIG_IGN); // nor a limit on file sizes: the write says so
     if (argc < 1) {
         return (int)HW_USAGE;
     }

@@ -69,6 +69,9 @@ static void print_paragraphs(FILE *out, const char *text) {
 }
 
 static void print_option(FILE *out, const struct hw_option *option) {
+    if (option->help == NULL && option->kind != HW_KIND_GROUP) {
+        return;
+    }
     if (option->kind == HW_KIND_GROUP) {
         (void)fprintf(out, "\n%s:\n", option->name);
         return;

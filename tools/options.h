@@ -84,7 +84,7 @@ struct hw_option {
     const char *name;         // without the dashes; of a group: its title
     const char *argument;     // placeholder, or the words of a choice; NULL for flags
     const char *default_text; // parsed as if it were given; NULL: zero, NULL, empty
-    const char *help;         // sentences; wrapped for printing
+    const char *help;         // sentences; wrapped for printing; NULL: not shown to users
     size_t offset;            // of the field in the command's struct
     double least;
     double most;

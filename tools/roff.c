@@ -23,6 +23,9 @@ static void print_roff(FILE *out, const char *text) {
 }
 
 static void print_roff_option(FILE *out, const struct hw_option *option) {
+    if (option->help == NULL && option->kind != HW_KIND_GROUP) {
+        return;
+    }
     if (option->kind == HW_KIND_GROUP) {
         (void)fputs(".SS ", out);
         print_roff(out, option->name);
@@ -138,7 +141,7 @@ static void print_bash_choices(FILE *out, const struct hw_option *options, size_
 
 static void print_bash_options(FILE *out, const struct hw_option *options, size_t n_options) {
     for (size_t i = 0; i < n_options; i++) {
-        if (options[i].kind != HW_KIND_GROUP) {
+        if (options[i].kind != HW_KIND_GROUP && options[i].help != NULL) {
             (void)fprintf(out, "--%s ", options[i].name);
         }
     }
