@@ -3,7 +3,6 @@
 
 // Four floats, for turning keys into columns four by four.
 typedef float quad __attribute__((vector_size(16)));
-typedef int32_t quad_index __attribute__((vector_size(16)));
 
 static quad load_quad(const float *from) {
     quad x;
@@ -15,14 +14,14 @@ static quad load_quad(const float *from) {
 static void transpose_quad(const float *k, size_t stride, float *panel) {
     quad a = load_quad(k), b = load_quad(k + stride);
     quad c = load_quad(k + 2 * stride), d = load_quad(k + 3 * stride);
-    quad ab_low = __builtin_shuffle(a, b, (quad_index){0, 4, 1, 5});
-    quad ab_high = __builtin_shuffle(a, b, (quad_index){2, 6, 3, 7});
-    quad cd_low = __builtin_shuffle(c, d, (quad_index){0, 4, 1, 5});
-    quad cd_high = __builtin_shuffle(c, d, (quad_index){2, 6, 3, 7});
-    quad rows[4] = {__builtin_shuffle(ab_low, cd_low, (quad_index){0, 1, 4, 5}),
-                    __builtin_shuffle(ab_low, cd_low, (quad_index){2, 3, 6, 7}),
-                    __builtin_shuffle(ab_high, cd_high, (quad_index){0, 1, 4, 5}),
-                    __builtin_shuffle(ab_high, cd_high, (quad_index){2, 3, 6, 7})};
+    quad ab_low = __builtin_shufflevector(a, b, 0, 4, 1, 5);
+    quad ab_high = __builtin_shufflevector(a, b, 2, 6, 3, 7);
+    quad cd_low = __builtin_shufflevector(c, d, 0, 4, 1, 5);
+    quad cd_high = __builtin_shufflevector(c, d, 2, 6, 3, 7);
+    quad rows[4] = {__builtin_shufflevector(ab_low, cd_low, 0, 1, 4, 5),
+                    __builtin_shufflevector(ab_low, cd_low, 2, 3, 6, 7),
+                    __builtin_shufflevector(ab_high, cd_high, 0, 1, 4, 5),
+                    __builtin_shufflevector(ab_high, cd_high, 2, 3, 6, 7)};
     for (size_t r = 0; r < 4; r++) {
         memcpy(panel + r * ATTENTION_PANEL, &rows[r], sizeof rows[r]);
     }

@@ -1,4 +1,5 @@
-// Processor detection; see cpu.h. The compiler's builtin asks the operating system's state (XCR0) too.
+// Processor detection; see cpu.h. The compiler's builtin asks the operating system's state (XCR0)
+// too.
 #include "kernels/cpu.h"
 
 #include <sched.h>
@@ -6,10 +7,18 @@
 #include <unistd.h>
 
 #if defined(__x86_64__)
+#include <cpuid.h>
+
+// clang before 18 does not take "f16c" in its builtin. Of use only together with AVX2, for which
+// the builtin has asked the system.
+static int has_f16c(void) {
+    unsigned a, b, c, d;
+    return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C) != 0;
+}
+
 static int has_avx2(void) {
     __builtin_cpu_init();
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-           __builtin_cpu_supports("f16c");
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
 }
 
 static int has_avx512(void) {
@@ -40,16 +49,17 @@ const char *hw_cpu_flags(void) {
     static char flags[256];
     if (flags[0] == '\0') {
         size_t at = 0;
-#define HW_FLAG(name)                                                                              \
-    if (__builtin_cpu_supports(name)) {                                                            \
+#define HW_FLAG_IF(is_there, name)                                                                 \
+    if (is_there) {                                                                                \
         at += (size_t)snprintf(flags + at, sizeof flags - at, "%s%s", at > 0 ? " " : "", name);    \
     }
+#define HW_FLAG(name) HW_FLAG_IF(__builtin_cpu_supports(name), name)
         __builtin_cpu_init();
         HW_FLAG("sse4.2")
         HW_FLAG("avx")
         HW_FLAG("avx2")
         HW_FLAG("fma")
-        HW_FLAG("f16c")
+        HW_FLAG_IF(has_f16c(), "f16c")
         HW_FLAG("avx512f")
         HW_FLAG("avx512bw")
         HW_FLAG("avx512dq")
@@ -57,6 +67,7 @@ const char *hw_cpu_flags(void) {
         HW_FLAG("avx512vnni")
         HW_FLAG("avx512bf16")
 #undef HW_FLAG
+#undef HW_FLAG_IF
     }
     return flags;
 #else
