@@ -80,12 +80,13 @@ static uint32_t mix(uint32_t a, uint32_t b) {
     return x ^ x >> 16;
 }
 
-float synthetic_value(enum hw_dataset dataset, int32_t prompt, size_t slab, size_t row, size_t i) {
+static float hash_value(enum hw_dataset dataset, int32_t prompt, size_t slab, size_t row,
+                        size_t i) {
     uint32_t x =
         mix(mix(mix(mix((uint32_t)dataset, (uint32_t)prompt), (uint32_t)slab), (uint32_t)row),
             (uint32_t)i);
     bool is_integer = hw_schema_row(dataset)->element == HW_ELEMENT_I4;
-    return is_integer ? (float)(x % 100) : (float)(x >> 8) / (float)(1 << 24) - 0.5f;
+    return is_integer ? (float)(x % 100) : (float)(x >> 8) / (float)(1 << 24);
 }
 
 static float raw_weight(int32_t prompt, size_t layer, size_t head, size_t query, size_t key) {
@@ -164,47 +165,76 @@ static double mix_values(int32_t prompt, size_t layer, size_t head, size_t row, 
     for (size_t j = 0; j <= row; j++) {
         double w = raw_weight(prompt, layer, head, row, j);
         sum += w;
-        z += w * synthetic_value(HW_DS_ACTIVATIONS_VALUE, prompt, layer, j,
-                                 head / (H / G) * D_HEAD + channel);
+        z += w * hash_value(HW_DS_ACTIVATIONS_VALUE, prompt, layer, j,
+                            head / (H / G) * D_HEAD + channel);
     }
     return z / sum;
 }
 
 static float residual(int32_t prompt, size_t depth, size_t row, size_t i) {
-    float x = synthetic_value(HW_DS_ACTIVATIONS_RESIDUAL, prompt, 0, row, i);
+    float x = hash_value(HW_DS_ACTIVATIONS_RESIDUAL, prompt, 0, row, i);
     for (size_t layer = 0; layer < depth; layer++) {
-        x += synthetic_value(HW_DS_ACTIVATIONS_ATTENTION_OUTPUT, prompt, layer, row, i);
-        x += synthetic_value(HW_DS_ACTIVATIONS_MLP_OUTPUT, prompt, layer, row, i);
+        x += hash_value(HW_DS_ACTIVATIONS_ATTENTION_OUTPUT, prompt, layer, row, i);
+        x += hash_value(HW_DS_ACTIVATIONS_MLP_OUTPUT, prompt, layer, row, i);
     }
     return x;
 }
 
-static float value_of(enum hw_dataset dataset, int32_t prompt, size_t slab, size_t row, size_t i) {
-    const struct hw_schema_row *schema = hw_schema_row(dataset);
-    if (dataset == HW_DS_ATTENTION_ROW_SUM || dataset == HW_DS_ATTENTION_ROW_SUM_MEAN) {
+static int32_t n_given(int32_t prompt) {
+    return prompt == 4 ? lengths[prompt] - 2 : lengths[prompt];
+}
+
+// Largest weight of a row.
+static float row_max(int32_t prompt, size_t layer, size_t head, size_t row) {
+    double sum = 0;
+    float max = 0;
+    for (size_t j = 0; j <= row; j++) {
+        float w = raw_weight(prompt, layer, head, row, j);
+        sum += w;
+        max = fmaxf(max, w);
+    }
+    return (float)(max / sum);
+}
+
+// Mean of a dataset over rows first .. n_given of the prompt.
+static float mean_of(enum hw_dataset dataset, int32_t prompt, size_t slab, size_t i,
+                     int32_t first) {
+    double sum = 0;
+    for (int32_t r = first; r < n_given(prompt); r++) {
+        sum += synthetic_value(dataset, prompt, slab, (size_t)r, i);
+    }
+    return (float)(sum / (n_given(prompt) - first));
+}
+
+float synthetic_value(enum hw_dataset dataset, int32_t prompt, size_t slab, size_t row, size_t i) {
+    switch (dataset) {
+    case HW_DS_ATTENTION_ROW_SUM:
         return 1;
-    } else if (dataset == HW_DS_ACTIVATIONS_RESIDUAL) {
+    case HW_DS_ATTENTION_FIRST:
+        return synthetic_pattern(prompt, slab, i, row, 0);
+    case HW_DS_ATTENTION_MAX:
+        return row_max(prompt, slab, i, row);
+    case HW_DS_SINK_SCORE:
+        return mean_of(HW_DS_ATTENTION_FIRST, prompt, slab, i, 0);
+    case HW_DS_PROMPT_LOSS:
+        return -mean_of(HW_DS_TOKEN_LOGPROB, prompt, 0, 0, 1);
+    case HW_DS_ACTIVATIONS_RESIDUAL:
         return residual(prompt, slab, row, i);
-    } else if (dataset == HW_DS_ACTIVATIONS_Z) {
+    case HW_DS_ACTIVATIONS_Z:
         return (float)mix_values(prompt, slab, i / D_HEAD, row, i % D_HEAD);
-    } else if (dataset == HW_DS_DECODE_PROMPT || dataset == HW_DS_MASSIVE_PROMPT) {
+    case HW_DS_DECODE_PROMPT:
+    case HW_DS_MASSIVE_PROMPT:
         return (float)prompt;
-    } else if (dataset == HW_DS_MASSIVE_POSITION) {
+    case HW_DS_MASSIVE_POSITION:
         return 0;
-    } else if (dataset == HW_DS_DECODE_PATTERN) {
+    case HW_DS_DECODE_PATTERN:
         return row % 2 == 0 ? 0.25f : NAN;
+    default:
+        break;
     }
-    size_t n = strlen(schema->name);
-    if (n > 5 && strcmp(schema->name + n - 5, "_mean") == 0 && schema->axes[0] == HW_AXIS_PROMPT &&
-        hw_schema_row(dataset - 1)->has_mean) {
-        int32_t n_rows = prompt == 4 ? lengths[prompt] - 2 : lengths[prompt];
-        double sum = 0;
-        for (int32_t r = 0; r < n_rows; r++) {
-            sum += synthetic_value(dataset - 1, prompt, slab, (size_t)r, i);
-        }
-        return (float)(sum / n_rows);
-    }
-    return synthetic_value(dataset, prompt, slab, row, i);
+    bool is_mean = dataset > 0 && hw_schema_row(dataset - 1)->has_mean;
+    return is_mean ? mean_of(dataset - 1, prompt, slab, i, 0)
+                   : hash_value(dataset, prompt, slab, row, i);
 }
 
 static size_t rows_of(enum hw_dataset dataset, int32_t prompt) {
@@ -245,7 +275,7 @@ static void play_slab(struct hw_destination *destination, const struct hw_layout
     char *rows = malloc(n_rows * row_bytes + 1);
     for (size_t r = 0; r < n_rows; r++) {
         for (size_t i = 0; i < n; i++) {
-            store(element, value_of(dataset, prompt, slab, r, i), rows, r * n + i);
+            store(element, synthetic_value(dataset, prompt, slab, r, i), rows, r * n + i);
         }
     }
     struct hw_error err;
