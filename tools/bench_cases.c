@@ -32,8 +32,7 @@ static enum hw_status fail_memory(struct hw_error *err) {
     return hw_fail(err, HW_RESOURCE, "not enough memory for the benchmark");
 }
 
-// A block of n floats of noise, or NULL; free with free.
-static float *noise(size_t n, uint64_t seed) {
+float *hw_bench_noise(size_t n, uint64_t seed) {
     size_t n_bytes;
     float *x = NULL;
     if (hw_size_mul(n, sizeof *x, &n_bytes) && hw_size_round_up(n_bytes, HW_ALIGN, &n_bytes)) {
@@ -45,7 +44,7 @@ static float *noise(size_t n, uint64_t seed) {
     return x;
 }
 
-static void *scratch_block(size_t n_bytes) {
+void *hw_bench_block(size_t n_bytes) {
     void *block =
         hw_size_round_up(n_bytes + 1, HW_ALIGN, &n_bytes) ? aligned_alloc(HW_ALIGN, n_bytes) : NULL;
     if (block != NULL) {
@@ -102,11 +101,11 @@ enum hw_status hw_bench_linear(const struct hw_bench_setup *setup, size_t m, siz
         return hw_fail(err, HW_USAGE, "%s needs a multiple of %zu inputs (found %zu)",
                        hw_dtype_name(dtype), hw_dtype_block_values(dtype), n_in);
     }
-    float *x = noise(m * n_in, 1);
-    float *y = noise(m * n_out, 3);
-    unsigned char *data = scratch_block(weight_bytes);
+    float *x = hw_bench_noise(m * n_in, 1);
+    float *y = hw_bench_noise(m * n_out, 3);
+    unsigned char *data = hw_bench_block(weight_bytes);
     size_t scratch_bytes = hw_linear_scratch(setup->n_threads, n_in);
-    void *scratch = scratch_block(scratch_bytes);
+    void *scratch = hw_bench_block(scratch_bytes);
     if (x == NULL || y == NULL || data == NULL || scratch == NULL) {
         status = fail_memory(err);
         goto cleanup;
@@ -220,10 +219,10 @@ static enum hw_status open_attention(const struct hw_bench_setup *setup, size_t 
     size_t n_kv = n_tokens * s->n_kv_heads * s->d_head;
     *w = (struct attention_work){
         .setup = setup,
-        .args = {.q = noise(n_q, 1),
-                 .k = noise(n_kv, 2),
-                 .v = noise(n_kv, 3),
-                 .z = noise(n_q, 4),
+        .args = {.q = hw_bench_noise(n_q, 1),
+                 .k = hw_bench_noise(n_kv, 2),
+                 .v = hw_bench_noise(n_kv, 3),
+                 .z = hw_bench_noise(n_q, 4),
                  .q_stride = s->n_heads * s->d_head,
                  .k_stride = s->n_kv_heads * s->d_head,
                  .v_stride = s->n_kv_heads * s->d_head,
@@ -235,7 +234,7 @@ static enum hw_status open_attention(const struct hw_bench_setup *setup, size_t 
                  .d_head = s->d_head,
                  .score_scale = 1 / sqrtf((float)s->d_head)},
     };
-    w->statistics = noise(statistics_floats(&w->args), 5);
+    w->statistics = hw_bench_noise(statistics_floats(&w->args), 5);
     w->punctuation = calloc(n_tokens + 1, sizeof *w->punctuation);
     if (w->args.q == NULL || w->args.k == NULL || w->args.v == NULL || w->args.z == NULL ||
         w->statistics == NULL || w->punctuation == NULL) {
@@ -245,7 +244,7 @@ static enum hw_status open_attention(const struct hw_bench_setup *setup, size_t 
     request_statistics(w); // the larger scratch
     w->exec.n_threads = setup->n_threads;
     w->exec.scratch_bytes = hw_attention_scratch(setup->n_threads, &w->args);
-    w->exec.scratch = scratch_block(w->exec.scratch_bytes);
+    w->exec.scratch = hw_bench_block(w->exec.scratch_bytes);
     return w->exec.scratch != NULL ? HW_OK : fail_memory(err);
 }
 
@@ -277,7 +276,8 @@ enum hw_status hw_bench_attention_library(const struct hw_bench_setup *setup, si
         with.products = (struct hw_bench_products){
             a->q,     a->k,       a->v,          a->z,      NULL,
             n_tokens, a->n_heads, a->n_kv_heads, a->d_head, setup->n_threads};
-        with.products.scores = noise((size_t)setup->n_threads * HW_BENCH_BLOCK * n_tokens, 6);
+        with.products.scores =
+            hw_bench_noise((size_t)setup->n_threads * HW_BENCH_BLOCK * n_tokens, 6);
         status = with.products.scores != NULL ? HW_OK : fail_memory(err);
     }
     if (status == HW_OK) {
@@ -323,15 +323,15 @@ enum hw_status hw_bench_unembed(const struct hw_bench_setup *setup, size_t m,
     size_t n_in = setup->shape.d_model;
     size_t n_vocab = setup->shape.n_vocab;
     enum hw_status status = HW_OK;
-    float *x = noise(m * n_in, 1);
-    float *y = noise(m * UNEMBED_COLUMNS, 2);
-    float *data = noise(n_vocab * n_in, 3);
-    float *out = noise(m * (3 + 2 * N_RANKS), 4);
+    float *x = hw_bench_noise(m * n_in, 1);
+    float *y = hw_bench_noise(m * UNEMBED_COLUMNS, 2);
+    float *data = hw_bench_noise(n_vocab * n_in, 3);
+    float *out = hw_bench_noise(m * (3 + 2 * N_RANKS), 4);
     uint32_t *targets = calloc(m + 1, sizeof *targets);
     size_t scratch_bytes =
         hw_size_max(hw_unembed_scratch(setup->n_threads, m, n_in, n_vocab, N_RANKS),
                     hw_linear_scratch(setup->n_threads, n_in));
-    void *scratch = scratch_block(scratch_bytes);
+    void *scratch = hw_bench_block(scratch_bytes);
     if (x == NULL || y == NULL || data == NULL || out == NULL || targets == NULL ||
         scratch == NULL) {
         status = fail_memory(err);

@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "kernels/ops.h"
 #include "kernels/status.h"
@@ -56,6 +57,15 @@ enum hw_status hw_bench_attention_library(const struct hw_bench_setup *setup, si
 // columns.
 enum hw_status hw_bench_unembed(const struct hw_bench_setup *setup, size_t m,
                                 struct hw_bench_row *row, struct hw_error *err);
+
+// Shuffle and deflate of map tiles by our codec over HDF5's own, on one thread.
+enum hw_status hw_bench_codec(const struct hw_bench_setup *setup, struct hw_bench_row *row,
+                              struct hw_error *err);
+
+// n floats of reproducible noise of unit variance, HW_ALIGN aligned, or NULL; free with free.
+float *hw_bench_noise(size_t n, uint64_t seed);
+// n_bytes zero bytes, aligned, whose pages are there; or NULL.
+void *hw_bench_block(size_t n_bytes);
 
 // The products of causal attention by the library: blocks of rows of every head, dealt to the
 // threads. false: built without it.

@@ -6,6 +6,7 @@
 #include "tools/command.h"
 #include "tools/report.h"
 #include "tools/table.h"
+#include "tracer/model.h"
 
 enum { MAX_ROWS = 32, MAX_LENGTHS = 8 };
 
@@ -26,7 +27,7 @@ struct bench_options {
     HW_OPTION_COUNT(struct bench_options, field, name, "N", fallback, 1, most, help)
 
 static const struct hw_option options[] = {
-    HW_OPTION_STRING(struct bench_options, cases, "cases", "LIST", "linear,attention,unembed",
+    HW_OPTION_STRING(struct bench_options, cases, "cases", "LIST", "linear,attention,unembed,codec",
                      "What to time, separated by commas."),
     HW_OPTION_STRING(struct bench_options, tokens, "tokens", "LIST", "1024,2048",
                      "Lengths of the prompt for attention."),
@@ -99,7 +100,7 @@ static enum hw_status time_attention(const struct hw_invocation *in,
     return status;
 }
 
-static const char *const known_cases[] = {"linear", "attention", "unembed"};
+static const char *const known_cases[] = {"linear", "attention", "unembed", "codec"};
 
 static size_t find_case(const char *name, size_t n) {
     size_t k = 0;
@@ -118,7 +119,7 @@ static enum hw_status check_cases(const char *cases, struct hw_error *err) {
             char shown[60];
             return hw_fail(err, HW_USAGE,
                            "bench: option --cases: unknown case (expected some of linear, "
-                           "attention, unembed, found '%s')",
+                           "attention, unembed, codec, found '%s')",
                            hw_escape(shown, sizeof shown, at, n));
         }
         at += n + (at[n] == ',');
@@ -148,6 +149,7 @@ static enum hw_status time_cases(const struct hw_invocation *in, const struct hw
             status = hw_bench_unembed(setup, 256, next_row(rows), err);
             break;
         default:
+            status = hw_bench_codec(setup, next_row(rows), err);
             break;
         }
         at += n + (at[n] == ',');
@@ -215,6 +217,20 @@ static enum hw_status print_text(const struct hw_bench_setup *setup, const struc
     return status;
 }
 
+// The shape of a model in place of the options.
+static enum hw_status take_shape(const char *path, struct hw_bench_shape *shape,
+                                 struct hw_error *err) {
+    struct hw_model *model = NULL;
+    enum hw_status status = hw_model_open(path, &model, err);
+    if (status == HW_OK) {
+        const struct hw_model_desc *d = &model->desc;
+        *shape = (struct hw_bench_shape){d->d_model,    d->d_mlp,  d->n_heads,
+                                         d->n_kv_heads, d->d_head, d->n_vocab};
+    }
+    hw_model_close(&model);
+    return status;
+}
+
 static enum hw_status run(struct hw_invocation *in, struct hw_error *err) {
     const struct bench_options *opt = in->options;
     static struct rows rows;
@@ -237,7 +253,11 @@ static enum hw_status run(struct hw_invocation *in, struct hw_error *err) {
         hw_note(in, "bench: this processor has no %s; timing %s", hw_level_name(level),
                 hw_level_name(best));
     }
-    enum hw_status status = time_cases(in, &setup, &rows, err);
+    enum hw_status status =
+        in->n_arguments > 0 ? take_shape(in->arguments[0], &setup.shape, err) : HW_OK;
+    if (status == HW_OK) {
+        status = time_cases(in, &setup, &rows, err);
+    }
     if (status != HW_OK) {
         return status;
     }
@@ -247,7 +267,8 @@ static enum hw_status run(struct hw_invocation *in, struct hw_error *err) {
 const struct hw_command hw_command_bench = {
     .name = "bench",
     .summary = "time the kernels against each other on this machine",
-    .arguments = "",
+    .arguments = "[MODEL]",
+    .max_arguments = 1,
     .description =
         "Times pairs of pieces of work in the order A B B A and prints the ratio of their times: "
         "the median of the rounds and its quartiles. Absolute times depend on what else the "
@@ -256,7 +277,9 @@ const struct hw_command hw_command_bench = {
         "linear: the arithmetic ceiling over the linear layers, so the share of the ceiling that "
         "they reach. attention: with all default statistics over the same without, and over "
         "oneDNN's two products alone where headwater was built with it. unembed: with loss and "
-        "ranks over the product alone. The default shape is that of SmolLM2-135M.",
+        "ranks over the product alone. codec: maps compressed by headwater over HDF5's own "
+        "filters. "
+        "The shape is that of MODEL, of the options, or of SmolLM2-135M.",
     .examples = "headwater bench\nheadwater bench --cases attention --tokens 2048 --threads 2\n",
     .common = HW_COMMON_JSON | HW_COMMON_THREADS | HW_COMMON_QUIET,
     .options = options,

@@ -4,8 +4,10 @@
 
 #include "tools/command.h"
 
-// The OpenMP runtime reads its environment before main. By default its threads spin for milliseconds at the end of every parallel region, which costs a
-// machine that is shared with other work several times the run's own time. So the program starts itself anew with a short spin; a user's own choice stands.
+// The OpenMP runtime reads its environment before main. By default its threads spin for
+// milliseconds at the end of every parallel region, which costs a machine that is shared with other
+// work several times the run's own time. So the program starts itself anew with a short spin; a
+// user's own choice stands.
 static void start_with_short_spin(char **argv) {
     if (getenv("GOMP_SPINCOUNT") == NULL && getenv("OMP_WAIT_POLICY") == NULL &&
         setenv("GOMP_SPINCOUNT", "1000", 1) == 0) {
