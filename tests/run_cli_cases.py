@@ -6,6 +6,7 @@ run_cli_cases.py PROGRAM CASES [NAME=VALUE...]: a case file has blocks like
     case a name
     file prompts.jsonl {"text": "hello"}      writes a file (repeated lines of one name append)
     before headwater capture ...              run first; must end with exit code 0
+    python CODE                               then a line of Python with h5py, to spoil a file
     $ headwater info $MODEL                   the command line, split as a shell would, without one
     stdin text                                one line for standard input
     to /dev/full                              stdout goes there instead
@@ -113,6 +114,10 @@ def run_case(steps, names, folder):
                                    timeout=TIMEOUT_S, errors="replace")
             if first.returncode != 0:
                 return [f"before: {rest}: exit code {first.returncode}: {first.stderr[:400]!r}"]
+        if word == "python":
+            first = subprocess.run([sys.executable, "-c", "import h5py; " + rest], cwd=folder, capture_output=True, text=True)
+            if first.returncode != 0:
+                return [f"python: {rest}: {first.stderr[-400:]!r}"]
     if words[0] != "headwater":
         link = os.path.join(folder, words[0])
         os.symlink(program, link)
