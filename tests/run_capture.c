@@ -44,7 +44,9 @@ void run_prompts_add(struct hw_prompts *prompts, const uint32_t *ids, size_t n) 
                             .target_id = -1,
                             .foil_id = -1,
                             .error = nothing};
-    memcpy(p->ids, ids, n * sizeof *ids);
+    if (n > 0) {
+        memcpy(p->ids, ids, n * sizeof *ids);
+    }
 }
 
 void run_prompts_add_span(struct hw_prompts *prompts, const char *name, int32_t first,

@@ -195,17 +195,20 @@ static size_t same_maps(const struct run *whole, size_t whole_prompt, const stru
     return n_same;
 }
 
-size_t same_rows(const struct run *whole, size_t whole_prompt, const struct run *part,
-                 size_t part_prompt) {
+static size_t same_all(const struct run *whole, size_t whole_prompt, const struct run *part,
+                       size_t part_prompt, bool is_beginning) {
     size_t n_same = 0;
     for (int i = 0; i < HW_N_DATASETS; i++) {
         enum hw_dataset dataset = (enum hw_dataset)i;
         const struct hw_schema_row *row = hw_schema_row(dataset);
-        bool is_led = row->axes[0] == HW_AXIS_TOKEN || row->axes[0] == HW_AXIS_PROMPT;
+        bool is_led =
+            row->axes[0] == HW_AXIS_TOKEN || (row->axes[0] == HW_AXIS_PROMPT && !is_beginning);
         bool is_text = hw_layout_element(&part->recording.layout, dataset) == HW_ELEMENT_VSTR;
+        bool is_per_key =
+            dataset >= HW_DS_ATTENTION_RECEIVED && dataset <= HW_DS_ATTENTION_RECEIVED_ENTROPY;
         if (!hw_layout_has(&part->recording.layout, dataset) ||
             !hw_layout_has(&whole->recording.layout, dataset) || !is_led || is_text ||
-            is_of_place(dataset)) {
+            is_of_place(dataset) || (is_per_key && is_beginning)) {
             continue;
         }
         bool is_map = dataset == HW_DS_ATTENTION_PATTERN || dataset == HW_DS_ATTENTION_SCORES;
@@ -213,4 +216,14 @@ size_t same_rows(const struct run *whole, size_t whole_prompt, const struct run 
                          : same_dataset(whole, whole_prompt, part, part_prompt, dataset);
     }
     return n_same;
+}
+
+size_t same_rows(const struct run *whole, size_t whole_prompt, const struct run *part,
+                 size_t part_prompt) {
+    return same_all(whole, whole_prompt, part, part_prompt, false);
+}
+
+size_t same_beginnings(const struct run *whole, size_t whole_prompt, const struct run *part,
+                       size_t part_prompt) {
+    return same_all(whole, whole_prompt, part, part_prompt, true);
 }

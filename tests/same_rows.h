@@ -10,5 +10,9 @@
 // them has. Returns how many values were the same, aborts the test at the first that is not.
 size_t same_rows(const struct run *whole, size_t whole_prompt, const struct run *part,
                  size_t part_prompt);
+// The same of the token rows of a prompt that is the beginning of another one: what is per key or
+// per prompt is left out, since later tokens add to it.
+size_t same_beginnings(const struct run *whole, size_t whole_prompt, const struct run *part,
+                       size_t part_prompt);
 
 #endif

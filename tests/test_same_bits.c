@@ -7,6 +7,7 @@
 
 #include "check_op.h"
 #include "same_rows.h"
+#include "tracer/session.h"
 
 // Shared kv heads and learned positions; 3 layers.
 static const char *const models[] = {"llama-gqa", "gpt2-inverse-layer"};
@@ -118,6 +119,67 @@ START_TEST(neighbours_change_nothing) {
     run_close(&run);
     run_prompts_free(&reversed);
     close_fixture(&f);
+}
+END_TEST
+
+// A prompt that failed has no tokens, fill values where the others have a row, and no say in
+// theirs.
+START_TEST(failed_prompts_change_nothing) {
+    struct fixture f;
+    if (!open_fixture(_i, &f)) {
+        return;
+    }
+    struct hw_prompts prompts = {0};
+    struct run_options options = everything(f.level);
+    struct run run;
+    add_prompt(&prompts, 0);
+    run_prompts_add(&prompts, NULL, 0);
+    prompts.items[1].status = HW_PROMPT_FAILED;
+    add_prompt(&prompts, 3);
+    run_capture(f.model, &prompts, &options, &run);
+    ck_assert_uint_gt(same_rows(&f.whole, 0, &run, 0), 1000);
+    ck_assert_uint_gt(same_rows(&f.whole, 3, &run, 2), 1000);
+    ck_assert_uint_eq(run_n_tokens(&run, 1), 0);
+    ck_assert(isnan(run_floats(&run, HW_DS_SINK_SCORE, 1, 1)[0]));
+    ck_assert(isnan(run_floats(&run, HW_DS_PROMPT_LOSS, 0, 1)[0]));
+    ck_assert_int_eq(run_ints(&run, HW_DS_STATE_TOP_POSITION, 1, 1)[0], -1);
+    run_close(&run);
+    run_prompts_free(&prompts);
+    close_fixture(&f);
+}
+END_TEST
+
+// No token sees those after it, so the rows of a text are those of its beginnings, also where the
+// text is longer than a block of rows: what a sweep that reuses a prefix rests on.
+START_TEST(beginnings_have_the_same_rows) {
+    enum { LONG = HW_ROW_BLOCK + 77, N_BEGINNINGS = 4 };
+    static const size_t n_ids[N_BEGINNINGS] = {LONG, 1, 129, 640};
+    if (_i == HW_LEVEL_REF || _i > (int)hw_cpu_level()) {
+        return;
+    }
+    uint32_t ids[LONG];
+    uint64_t state = 5;
+    for (size_t i = 0; i < LONG; i++) {
+        ids[i] = (uint32_t)(check_random_bits(&state) % 97);
+    }
+    struct hw_model *model = run_model("llama-gqa");
+    struct hw_prompts prompts = {0};
+    struct run run;
+    struct run_options options = {
+        .level = (enum hw_level)_i,
+        .records = {"default,attention_top,attention_vectors,residual,mlp_post,z,logits"}};
+    for (size_t p = 0; p < N_BEGINNINGS; p++) {
+        run_prompts_add(&prompts, ids, n_ids[p]);
+    }
+    run_capture(model, &prompts, &options, &run);
+    size_t n_same = 0;
+    for (size_t p = 1; p < N_BEGINNINGS; p++) {
+        n_same += same_beginnings(&run, 0, &run, p);
+    }
+    ck_assert_uint_gt(n_same, 500000);
+    run_close(&run);
+    run_prompts_free(&prompts);
+    hw_model_close(&model);
 }
 END_TEST
 
@@ -270,6 +332,8 @@ int main(void) {
     tcase_set_timeout(tcase, 120);
     tcase_add_loop_test(tcase, threads_change_nothing, 0, n);
     tcase_add_loop_test(tcase, neighbours_change_nothing, 0, n);
+    tcase_add_loop_test(tcase, failed_prompts_change_nothing, 0, n);
+    tcase_add_loop_test(tcase, beginnings_have_the_same_rows, 0, HW_N_LEVELS);
     tcase_add_loop_test(tcase, other_records_change_nothing, 0, n);
     tcase_add_loop_test(tcase, selections_are_parts, 0, n);
     tcase_add_loop_test(tcase, positions_are_parts, 0, n);
