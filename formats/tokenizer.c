@@ -70,8 +70,12 @@ static enum hw_status encode_piece(void *user, const char *text, size_t n, size_
     for (size_t i = from; status == HW_OK && i < encoding->tokens->n; i++) {
         struct hw_token *token = &encoding->tokens->items[i];
         size_t at = encoding->split_base + first;
-        *token = place(encoding, token->id, at + token->first - (has_prefix && token->first > 0),
-                       at + token->end - has_prefix);
+        size_t from_byte = token->first - (has_prefix && token->first > 0);
+        size_t to_byte = token->end - has_prefix;
+        if (to_byte == 0) { // the added blank alone: it stands for the character after it
+            (void)hw_utf8_get(text + 1, &to_byte);
+        }
+        *token = place(encoding, token->id, at + from_byte, at + to_byte);
     }
     return status;
 }

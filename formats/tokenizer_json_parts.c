@@ -204,6 +204,10 @@ enum hw_status hw_json_pre_tokenizer(struct hw_tokenizer *tokenizer, const json_
                                      struct hw_error *err) {
     const json_t *parts = json_object_get(part, "pretokenizers");
     size_t n = json_is_array(parts) ? json_array_size(parts) : 1;
+    if (n == 0) {
+        return hw_fail(err, HW_INPUT,
+                       "the pre-tokenizer is an empty Sequence (expected ByteLevel at its end)");
+    }
     // Before ByteLevel the text is text, after it bytes in disguise: it must be there, and last.
     for (size_t i = 0; i < n; i++) {
         const json_t *one = json_is_array(parts) ? json_array_get(parts, i) : part;

@@ -85,7 +85,7 @@ static const char *compare_ids(const struct hw_tokens *tokens, const json_t *exp
     return "";
 }
 
-static size_t to_character(const char *text, size_t n, size_t at, bool up) {
+size_t vectors_widen(const char *text, size_t n, size_t at, bool up) {
     while (at > 0 && at < n && ((unsigned char)text[at] & 0xC0) == 0x80) {
         at = up ? at + 1 : at - 1;
     }
@@ -97,8 +97,8 @@ static const char *compare_offsets(const struct hw_tokens *tokens, const char *t
     struct hw_sha256 hash;
     hw_sha256_init(&hash);
     for (size_t i = 0; i < tokens->n; i++) {
-        hash_number(&hash, (uint32_t)to_character(text, n, tokens->items[i].first, false));
-        hash_number(&hash, (uint32_t)to_character(text, n, tokens->items[i].end, true));
+        hash_number(&hash, (uint32_t)vectors_widen(text, n, tokens->items[i].first, false));
+        hash_number(&hash, (uint32_t)vectors_widen(text, n, tokens->items[i].end, true));
     }
     char hex[65];
     hw_sha256_hex(&hash, hex);

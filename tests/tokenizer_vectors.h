@@ -15,6 +15,9 @@ const char *vectors_path(const char *name);
 // Text i of strings.json, expanded; the caller frees it.
 char *vectors_text(const json_t *strings, size_t i, size_t *ret_n);
 
+// `at` moved to the border of a character, up or down: HF tokenizers counts in characters.
+size_t vectors_widen(const char *text, size_t n, size_t at, bool up);
+
 // "" where the tokenizer gives what the vector says, else what differs (valid until the next call).
 // `with_offsets` compares the offsets as well.
 const char *vectors_compare(const struct hw_tokenizer *tokenizer, const char *text, size_t n,
