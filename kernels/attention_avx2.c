@@ -41,10 +41,20 @@ static inline __m256 vec_first(size_t n) {
     return _mm256_cmp_ps(vec_count(), _mm256_set1_ps(end), _CMP_LT_OQ);
 }
 
-static inline float vec_sum(__m256 x) {
-    __m128 four = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
-    __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
-    return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+// The sums of the lanes of 8 vectors: pairs of vectors are folded into one, three times over.
+static inline void vec_sums(const __m256 *x, float *ret) {
+    __m256 half[2];
+    for (int i = 0; i < 2; i++) {
+        __m256 a = _mm256_add_ps(_mm256_unpacklo_ps(x[4 * i], x[4 * i + 1]),
+                                 _mm256_unpackhi_ps(x[4 * i], x[4 * i + 1]));
+        __m256 b = _mm256_add_ps(_mm256_unpacklo_ps(x[4 * i + 2], x[4 * i + 3]),
+                                 _mm256_unpackhi_ps(x[4 * i + 2], x[4 * i + 3]));
+        __m256d low = _mm256_unpacklo_pd(_mm256_castps_pd(a), _mm256_castps_pd(b));
+        __m256d high = _mm256_unpackhi_pd(_mm256_castps_pd(a), _mm256_castps_pd(b));
+        half[i] = _mm256_add_ps(_mm256_castpd_ps(low), _mm256_castpd_ps(high));
+    }
+    _mm256_storeu_ps(ret, _mm256_add_ps(_mm256_permute2f128_ps(half[0], half[1], 0x20),
+                                        _mm256_permute2f128_ps(half[0], half[1], 0x31)));
 }
 
 static inline float vec_highest(__m256 x) {

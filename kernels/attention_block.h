@@ -31,19 +31,24 @@ static void block_scores(const struct attention_plan *plan, const struct attenti
         max[r] = vec_set(-INFINITY);
     }
     size_t seen_by_all = least_seen / ATTENTION_PANEL * ATTENTION_PANEL;
-    for (size_t j = 0; j < block->end; j += ATTENTION_PANEL) {
-        const float *panel = work->panel;
+    struct score_operands at = {.q = work->q,
+                                .panel = work->panel,
+                                .max = max,
+                                .rows = block->rows,
+                                .d = args->d_head,
+                                .ld = plan->ld,
+                                .n_rows = block->n_rows};
+    for (at.first = 0; at.first < block->end; at.first += ATTENTION_PANEL) {
+        at.score = work->score + at.first;
         if (plan->is_packed) {
-            panel = work->keys + j * args->d_head;
+            at.panel = work->keys + at.first * args->d_head;
         } else {
-            hw_attention_pack_keys(args, kv_head, j, work->panel);
+            hw_attention_pack_keys(args, kv_head, at.first, work->panel);
         }
-        if (j < seen_by_all) {
-            score_panel(work->q, args->d_head, panel, work->score + j, plan->ld, max, block->n_rows,
-                        true);
+        if (at.first < seen_by_all) {
+            score_panel(&at, true);
         } else {
-            score_panel(work->q, args->d_head, panel, work->score + j, plan->ld, max, block->n_rows,
-                        false);
+            score_panel(&at, false);
         }
     }
     for (size_t r = 0; r < block->n_rows; r++) {
@@ -63,22 +68,30 @@ static void store(float *out, size_t index, float value) {
     }
 }
 
+// The rows' results as floats.
+struct row_sums {
+    float weight[BATCH_ROWS];
+    float entropy[BATCH_ROWS];
+    float score[BATCH_ROWS];
+    float distance[BATCH_ROWS];
+};
+
 static void store_row(const struct attention_plan *plan, const struct attention_row *row,
-                      const struct row_sums *sums, const float *weight) {
+                      const struct row_sums *sums, size_t r, const float *weight) {
     const struct hw_attention_request *request = &plan->args->request;
     float inverse = row->inverse_sum;
     store(request->max, row->out, inverse); // the largest weight is exp(0) = 1
     store(request->first, row->out, weight[0] * inverse);
     store(request->row_max, row->out, row->max);
     store(request->row_inverse_sum, row->out, inverse);
-    store(request->row_sum, row->out, sums->weight * inverse);
+    store(request->row_sum, row->out, sums->weight[r] * inverse);
     store(request->logsumexp, row->out, row->max + row->log_sum);
     if (plan->wants.row_statistics) {
         // -sum p ln p with ln p = (s - max) - ln sum.
-        float entropy = row->log_sum - sums->entropy * inverse;
+        float entropy = row->log_sum - sums->entropy[r] * inverse;
         store(request->entropy, row->out, entropy > 0 ? entropy : 0);
-        store(request->distance, row->out, sums->distance * inverse);
-        store(request->score_mean, row->out, sums->score / (float)row->n_seen);
+        store(request->distance, row->out, sums->distance[r] * inverse);
+        store(request->score_mean, row->out, sums->score[r] / (float)row->n_seen);
     }
 }
 
@@ -119,39 +132,56 @@ static void copy_row(const struct attention_plan *plan, const struct attention_w
     }
 }
 
+// What is taken from row r's scores before weights may take their place.
+static void before_softmax(const struct attention_plan *plan, const struct attention_work *work,
+                           const struct attention_row *row, size_t r) {
+    const struct hw_attention_request *request = &plan->args->request;
+    const float *score = work->score + r * plan->ld;
+    if (request->argmax != NULL) {
+        request->argmax[row->out] = (int32_t)row_argmax(score, row->n_seen, row->max);
+    }
+    if (plan->wants.maps) {
+        row_maps(plan, row, score, NULL);
+    }
+    if (plan->wants.top) {
+        row_top(score, row->n_seen, request->n_top, work->top_key + r * request->n_top,
+                work->top_score + r * request->n_top);
+    }
+}
+
 // Softmax of all rows, and everything that is taken along them. Rows go through each step one after
 // another, so that the processor can overlap them where a step is a chain of waits.
 static void finish_rows(const struct attention_plan *plan, const struct attention_work *work,
                         struct attention_block *block) {
-    const struct hw_attention_request *request = &plan->args->request;
-    struct row_sums sums[ATTENTION_ROWS] = {0};
-    for (size_t r = 0; r < block->n_rows; r++) {
-        struct attention_row *row = &block->rows[r];
-        float *score = work->score + r * plan->ld;
-        float *weight = work->weight + r * plan->ld;
-        if (request->argmax != NULL) {
-            request->argmax[row->out] = (int32_t)row_argmax(score, row->n_seen, row->max);
-        }
-        if (plan->wants.maps) {
-            row_maps(plan, row, score, NULL);
-        }
-        if (plan->wants.top) {
-            size_t top = r * request->n_top;
-            row_top(score, row->n_seen, request->n_top, work->top_key + top, work->top_score + top);
-        }
-        if (plan->wants.row_statistics) {
-            row_softmax(score, weight, row->n_seen, block->end, row->max, true, &sums[r]);
-        } else {
-            row_softmax(score, weight, row->n_seen, block->end, row->max, false, &sums[r]);
-        }
+    struct row_lanes lanes;
+    struct row_sums sums;
+    for (size_t r = block->n_rows; r < BATCH_ROWS; r++) {
+        lanes.weight[r] = lanes.entropy[r] = lanes.score[r] = lanes.distance[r] = vec_zero();
     }
     for (size_t r = 0; r < block->n_rows; r++) {
-        block->rows[r].inverse_sum = 1 / sums[r].weight;
-        block->rows[r].log_sum = plan->wants.log_sum ? logf(sums[r].weight) : 0;
+        before_softmax(plan, work, &block->rows[r], r);
+        float *score = work->score + r * plan->ld;
+        float *weight = work->weight + r * plan->ld;
+        size_t n = block->rows[r].n_seen;
+        if (plan->wants.row_statistics) {
+            row_softmax(score, weight, n, block->end, block->rows[r].max, true, &lanes, r);
+        } else {
+            row_softmax(score, weight, n, block->end, block->rows[r].max, false, &lanes, r);
+        }
+    }
+    lane_sums(lanes.weight, sums.weight);
+    if (plan->wants.row_statistics) {
+        lane_sums(lanes.entropy, sums.entropy);
+        lane_sums(lanes.score, sums.score);
+        lane_sums(lanes.distance, sums.distance);
+    }
+    for (size_t r = 0; r < block->n_rows; r++) {
+        block->rows[r].inverse_sum = 1 / sums.weight[r];
+        block->rows[r].log_sum = plan->wants.log_sum ? logf(sums.weight[r]) : 0;
     }
     for (size_t r = 0; r < block->n_rows; r++) {
         const float *weight = work->weight + r * plan->ld;
-        store_row(plan, &block->rows[r], &sums[r], weight);
+        store_row(plan, &block->rows[r], &sums, r, weight);
         if (plan->wants.maps) {
             row_maps(plan, &block->rows[r], NULL, weight);
         }
@@ -252,12 +282,13 @@ static void block_values(const struct attention_plan *plan, const struct attenti
     struct value_operands at = {.weight = work->weight + first,
                                 .values = work->values + first * plan->d_pad,
                                 .z = work->z,
+                                .rows = block->rows,
                                 .ld = plan->ld,
                                 .ld_values = plan->d_pad,
                                 .ld_z = plan->d_pad,
                                 .n_rows = block->n_rows,
-                                .n = hw_size_min(block->n_seen - first, ATTENTION_CHUNK),
-                                .is_first = first == 0};
+                                .first = first,
+                                .n = hw_size_min(block->n_seen - first, ATTENTION_CHUNK)};
     if (!plan->is_packed && plan->d_pad == args->d_head) {
         at.values = args->v + first * args->v_stride + kv_head * args->d_head;
         at.ld_values = args->v_stride;
@@ -282,20 +313,48 @@ static void store_z(const struct attention_plan *plan, const struct attention_wo
     }
 }
 
+// Sums of the weights of a head's rows, which see at least n keys, over the n keys up to the
+// diagonal.
+static void near_sums(const struct attention_plan *plan, const struct attention_row *rows,
+                      const float *weight, size_t n_rows, size_t n, float *sum) {
+    size_t x = 0;
+    for (; x + 4 * WIDTH <= n; x += 4 * WIDTH) {
+        VEC total[4] = {vec_zero(), vec_zero(), vec_zero(), vec_zero()};
+        for (size_t r = 0; r < n_rows; r++) {
+            const float *from = weight + r * plan->ld + rows[r].n_seen - n + x;
+            VEC inverse = vec_set(rows[r].inverse_sum);
+#pragma GCC unroll 4
+            for (size_t v = 0; v < 4; v++) {
+                total[v] = vec_add(total[v], vec_mul(vec_load(from + v * WIDTH), inverse));
+            }
+        }
+        for (size_t v = 0; v < 4; v++) {
+            vec_store(sum + x + v * WIDTH, total[v]);
+        }
+    }
+    for (; x < n; x++) {
+        sum[x] = 0;
+        for (size_t r = 0; r < n_rows; r++) {
+            sum[x] += weight[r * plan->ld + rows[r].n_seen - n + x] * rows[r].inverse_sum;
+        }
+    }
+}
+
 // Adds the weights near the diagonal of a head's rows to its offsets.
 static void add_offsets(const struct attention_plan *plan, const struct attention_work *work,
                         const struct attention_block *block, size_t h) {
     size_t n = plan->args->request.n_offsets;
-    memset(work->offset_sum, 0, n * sizeof *work->offset_sum);
-    for (size_t r = h * block->n_per_head; r < (h + 1) * block->n_per_head; r++) {
-        const struct attention_row *row = &block->rows[r];
-        const float *weight = work->weight + r * plan->ld + row->n_seen;
-        size_t n_here = hw_size_min(n, row->n_seen);
-        float *restrict sum = work->offset_sum + n;
-        for (ptrdiff_t x = -(ptrdiff_t)n_here; x < 0; x++) {
-            sum[x] += weight[x] * row->inverse_sum;
+    const struct attention_row *rows = block->rows + h * block->n_per_head;
+    const float *weight = work->weight + h * block->n_per_head * plan->ld;
+    // The first rows of a prompt see fewer keys; they go one by one.
+    size_t r = 0;
+    for (; r < block->n_per_head && rows[r].n_seen < n; r++) {
+        for (size_t o = 0; o < rows[r].n_seen; o++) {
+            float p = weight[r * plan->ld + rows[r].n_seen - 1 - o] * rows[r].inverse_sum;
+            work->sums[h].offset[o] += (double)p;
         }
     }
+    near_sums(plan, rows + r, weight + r * plan->ld, block->n_per_head - r, n, work->offset_sum);
     for (size_t o = 0; o < n; o++) {
         work->sums[h].offset[o] += (double)work->offset_sum[n - 1 - o];
     }
@@ -305,9 +364,10 @@ static void add_offsets(const struct attention_plan *plan, const struct attentio
 static void add_span_rows(const struct attention_plan *plan, const struct attention_work *work,
                           const struct attention_block *block, size_t r, size_t end, size_t span) {
     float *restrict sum = work->span_sum + span * plan->n_keys_pad;
-    if (!work->span_used[span] && r < end) {
-        memset(sum, 0, plan->n_keys_pad * sizeof *sum);
-        work->span_used[span] = true;
+    size_t *n_summed = &work->span_end[span];
+    if (r < end && *n_summed < block->end) {
+        memset(sum + *n_summed, 0, (block->end - *n_summed) * sizeof *sum);
+        *n_summed = block->end;
     }
     for (; r < end; r++) {
         const float *weight = work->weight + r * plan->ld;
@@ -345,21 +405,20 @@ static void add_spans(const struct attention_plan *plan, const struct attention_
     }
 }
 
-// Asks the cache for what is touched next but far away: the outputs of this block and the queries
-// of the stripe's next one.
+// Asks the cache for what is touched next but far away: of every step-th row from row r, the
+// outputs of this block and the queries of the stripe's next one. A few at a time, since only so
+// many can be on their way.
 static void fetch_ahead(const struct attention_plan *plan, const struct attention_work *work,
-                        const struct attention_block *block) {
+                        const struct attention_block *block, size_t r, size_t step) {
     const struct hw_attention_args *args = plan->args;
     size_t next = block->first + plan->n_stripes * plan->n_rows;
-    for (size_t r = 0; r < block->n_per_head; r++) {
-        size_t at = work->head_first * args->d_head;
-        for (size_t c = 0; c < args->d_head; c += 16) {
-            if (args->z != NULL) {
-                __builtin_prefetch(args->z + (block->first + r) * args->z_stride + at + c, 1);
-            }
-            if (next + r < args->n_queries) {
-                __builtin_prefetch(args->q + (next + r) * args->q_stride + at + c);
-            }
+    size_t head = work->head_first * args->d_head;
+    for (; r < block->n_per_head; r += step) {
+        for (size_t c = 0; args->z != NULL && c < args->d_head; c += 16) {
+            __builtin_prefetch(args->z + (block->first + r) * args->z_stride + head + c, 1);
+        }
+        for (size_t c = 0; next + r < args->n_queries && c < args->d_head; c += 16) {
+            __builtin_prefetch(args->q + (next + r) * args->q_stride + head + c);
         }
     }
 }
@@ -371,12 +430,13 @@ static void attention_block(const struct attention_plan *plan, const struct atte
     load_queries(plan, work, &block);
     block_scores(plan, work, &block);
     finish_rows(plan, work, &block);
-    fetch_ahead(plan, work, &block);
+    size_t n_chunks = hw_size_div_up(block.end, ATTENTION_CHUNK);
     for (size_t j = 0; j < block.end; j += ATTENTION_CHUNK) {
+        fetch_ahead(plan, work, &block, j / ATTENTION_CHUNK, n_chunks);
+        block_columns(plan, work, &block, j, hw_size_min(j + ATTENTION_CHUNK, block.end));
         if (plan->args->z != NULL && j < block.n_seen) {
             block_values(plan, work, &block, j);
         }
-        block_columns(plan, work, &block, j, hw_size_min(j + ATTENTION_CHUNK, block.end));
     }
     if (plan->args->z != NULL) {
         store_z(plan, work, &block);

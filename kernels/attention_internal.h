@@ -89,7 +89,7 @@ static inline void attention_map_store(void *map, enum hw_map_dtype dtype, size_
 enum {
     ATTENTION_ROWS = 24,   // rows of a block at most
     ATTENTION_PANEL = 32,  // keys of a panel: packed keys are [panel, d_head, 32]
-    ATTENTION_CHUNK = 64,  // keys that z and the key statistics take at a time
+    ATTENTION_CHUNK = 128, // keys that z and the key statistics take at a time
     ATTENTION_LANES = 16,  // channels of packed values are padded to a multiple of this
     ATTENTION_LONG = 8192, // beyond this many keys blocks have half the rows
 };
@@ -134,15 +134,15 @@ struct attention_sums {
 
 // One thread's buffers and the task that it is at.
 struct attention_work {
-    float *score;    // [n_rows, ld]; the same as weight where the scores are not needed beside the
-                     // weights
-    float *weight;   // [n_rows, ld] exp(s - row_max)
-    float *q;        // [n_rows, d_head] scaled
-    float *z;        // [n_rows, d_pad]
-    float *panel;    // [d_head, ATTENTION_PANEL], where keys are packed on the way
-    float *chunk;    // [ATTENTION_CHUNK, d_pad], where values are padded on the way
-    float *span_sum; // [n_spans, n_keys_pad] sum of p over the rows of a span
-    bool *span_used; // [n_spans] whether span_sum holds anything
+    float *score;     // [n_rows, ld]; the same as weight where the scores are not needed beside the
+                      // weights
+    float *weight;    // [n_rows, ld] exp(s - row_max)
+    float *q;         // [n_rows, d_head] scaled
+    float *z;         // [n_rows, d_pad]
+    float *panel;     // [d_head, ATTENTION_PANEL], where keys are packed on the way
+    float *chunk;     // [ATTENTION_CHUNK, d_pad], where values are padded on the way
+    float *span_sum;  // [n_spans, n_keys_pad] sum of p over the rows of a span
+    size_t *span_end; // [n_spans] keys that span_sum holds sums of
     float *offset_sum;   // [n_offsets] of the rows of a head in a block, the largest offset first
     int32_t *top_key;    // [ATTENTION_ROWS, n_top]
     float *top_score;    // [ATTENTION_ROWS, n_top]

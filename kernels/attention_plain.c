@@ -1,5 +1,5 @@
-// Attention in plain C, on the compiler's vectors of four floats: 6 x 8 scores and 6 x 8 outputs to a register tile. Without fused
-// multiply-adds.
+// Attention in plain C, on the compiler's vectors of four floats: 6 x 8 scores and 6 x 8 outputs to
+// a register tile. Without fused multiply-adds.
 #include "kernels/attention_internal.h"
 #include "kernels/exp_plain.h"
 
@@ -63,8 +63,11 @@ static inline four vec_exp(four x) {
     return (four){exp_plain(x[0]), exp_plain(x[1]), exp_plain(x[2]), exp_plain(x[3])};
 }
 
-static inline float vec_sum(four x) {
-    return (x[0] + x[2]) + (x[1] + x[3]);
+// The sums of the lanes of 4 vectors.
+static inline void vec_sums(const four *x, float *ret) {
+    for (size_t i = 0; i < 4; i++) {
+        ret[i] = (x[i][0] + x[i][2]) + (x[i][1] + x[i][3]);
+    }
 }
 
 static inline float vec_highest(four x) {

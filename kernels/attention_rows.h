@@ -5,12 +5,14 @@
 
 #include "kernels/attention_tiles.h"
 
-// Sums of one row over the keys that it sees.
-struct row_sums {
-    float weight;   // sum e, e = exp(s - max)
-    float entropy;  // sum e (s - max)
-    float score;    // sum s
-    float distance; // sum e (distance of the key)
+enum { BATCH_ROWS = 32 }; // ATTENTION_ROWS, up to a multiple of every width
+
+// Sums of the rows of a block over the keys that they see, lane by lane; unused rows are 0.
+struct row_lanes {
+    VEC weight[BATCH_ROWS];   // of e = exp(s - max)
+    VEC entropy[BATCH_ROWS];  // of e (s - max)
+    VEC score[BATCH_ROWS];    // of s
+    VEC distance[BATCH_ROWS]; // of e (distance of the key)
 };
 
 // weight = exp(score - max) for n keys, 0 from there to `end`, where n <= end and end is a whole
@@ -20,7 +22,7 @@ struct row_sums {
 // to `far`; so what lies b steps before the last is there b times, and only the place within a step
 // is left to multiply by.
 INLINE void row_softmax(float *score, float *weight, size_t n, size_t end, float max,
-                        const bool with_statistics, struct row_sums *ret) {
+                        const bool with_statistics, struct row_lanes *ret, size_t r) {
     const VEC m = vec_set(max);
     VEC sum[2] = {vec_zero(), vec_zero()}, far[2] = {vec_zero(), vec_zero()};
     VEC entropy[2] = {vec_zero(), vec_zero()}, total[2] = {vec_zero(), vec_zero()};
@@ -65,27 +67,45 @@ INLINE void row_softmax(float *score, float *weight, size_t n, size_t end, float
         }
         vec_store(weight + j, vec_zero());
     }
-    ret->weight = vec_sum(vec_add(sum[0], sum[1]));
+    ret->weight[r] = vec_add(sum[0], sum[1]);
     if (with_statistics) {
         VEC step = vec_set((float)(2 * WIDTH));
         float last = (float)(n - 1) - (float)((n_steps - 1) * 2 * WIDTH);
         VEC near0 = vec_mul(sum[0], vec_sub(vec_set(last), vec_count()));
         VEC near1 = vec_mul(sum[1], vec_sub(vec_set(last - WIDTH), vec_count()));
-        VEC distance = vec_fma(step, vec_add(far[0], far[1]), vec_add(near0, near1));
-        ret->distance = vec_sum(distance);
-        ret->entropy = vec_sum(vec_add(entropy[0], entropy[1]));
-        ret->score = vec_sum(vec_add(total[0], total[1]));
+        ret->distance[r] = vec_fma(step, vec_add(far[0], far[1]), vec_add(near0, near1));
+        ret->entropy[r] = vec_add(entropy[0], entropy[1]);
+        ret->score[r] = vec_add(total[0], total[1]);
+    }
+}
+
+// The sums of all rows' lanes.
+static void lane_sums(const VEC *lanes, float *ret) {
+    for (size_t r = 0; r < BATCH_ROWS; r += WIDTH) {
+        vec_sums(lanes + r, ret + r);
     }
 }
 
 // The lowest key whose score is the largest.
 static size_t row_argmax(const float *score, size_t n, float max) {
     const VEC m = vec_set(max);
-    for (size_t j = 0; j < n; j += 2 * WIDTH) {
-        unsigned low = vec_equal_bits(vec_load(score + j), m);
-        unsigned high = vec_equal_bits(vec_load(score + j + WIDTH), m);
-        if ((low | high) != 0) {
-            return j + (size_t)(low != 0 ? __builtin_ctz(low) : WIDTH + __builtin_ctz(high));
+    size_t j = 0;
+    for (; j + 4 * WIDTH <= n; j += 4 * WIDTH) {
+        VEC low = vec_max(vec_load(score + j), vec_load(score + j + WIDTH));
+        VEC high = vec_max(vec_load(score + j + 2 * WIDTH), vec_load(score + j + 3 * WIDTH));
+        if (vec_equal_bits(vec_max(low, high), m) != 0) {
+            uint64_t equal = 0;
+            for (int x = 3; x >= 0; x--) {
+                VEC s = vec_load(score + j + (size_t)x * WIDTH);
+                equal = equal << WIDTH | vec_equal_bits(s, m);
+            }
+            return j + (size_t)__builtin_ctzll(equal);
+        }
+    }
+    for (; j < n; j += WIDTH) {
+        unsigned equal = vec_equal_bits(vec_load(score + j), m);
+        if (equal != 0) {
+            return j + (size_t)__builtin_ctz(equal);
         }
     }
     return 0; // scores that are no numbers

@@ -106,7 +106,7 @@ static size_t thread_buffers(const struct attention_plan *plan, char *base,
     size_t panel = take(&at, ATTENTION_PANEL * args->d_head * sizeof(float));
     size_t chunk = take(&at, ATTENTION_CHUNK * plan->d_pad * sizeof(float));
     size_t span_sum = take(&at, n_spans * plan->n_keys_pad * sizeof(float));
-    size_t span_used = take(&at, n_spans * sizeof(bool));
+    size_t span_end = take(&at, n_spans * sizeof(size_t));
     size_t offset_sum = take(&at, n_offsets * sizeof(float));
     size_t top_key = take(&at, ATTENTION_ROWS * n_top * sizeof(int32_t));
     size_t top_score = take(&at, ATTENTION_ROWS * n_top * sizeof(float));
@@ -118,11 +118,11 @@ static size_t thread_buffers(const struct attention_plan *plan, char *base,
                                         .panel = (float *)(base + panel),
                                         .chunk = (float *)(base + chunk),
                                         .span_sum = (float *)(base + span_sum),
-                                        .span_used = (bool *)(base + span_used),
+                                        .span_end = (size_t *)(base + span_end),
                                         .offset_sum = (float *)(base + offset_sum),
                                         .top_key = (int32_t *)(base + top_key),
                                         .top_score = (float *)(base + top_score)};
-        memset(work->span_used, 0, n_spans * sizeof(bool));
+        memset(work->span_end, 0, n_spans * sizeof(size_t));
     }
     return at;
 }

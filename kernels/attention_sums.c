@@ -47,11 +47,11 @@ void hw_attention_spans_finish(const struct attention_plan *plan, const struct a
     const struct hw_attention_request *request = &plan->args->request;
     for (size_t a = 0; a < request->n_spans; a++) {
         const float *sum = work->span_sum + a * plan->n_keys_pad;
-        for (size_t b = 0; work->span_used[a] && b < request->n_spans; b++) {
+        for (size_t b = 0; work->span_end[a] > 0 && b < request->n_spans; b++) {
             sums->span[a * request->n_spans + b] +=
-                span_total(&request->spans[b], sum, plan->args->n_keys);
+                span_total(&request->spans[b], sum, work->span_end[a]);
         }
-        work->span_used[a] = false;
+        work->span_end[a] = 0;
     }
 }
 
