@@ -291,6 +291,11 @@ void hw_part_close(struct hw_part **part) {
     *part = NULL;
 }
 
+uint64_t hw_part_memory_bytes(const struct hw_layout *layout, size_t n_prompts, size_t n_tokens,
+                              int n_threads) {
+    return QUEUE_BYTES + hw_trace_streams_memory_bytes(layout, n_prompts, n_tokens, n_threads);
+}
+
 struct hw_destination *hw_part_base(struct hw_part *part) {
     return &part->base;
 }

@@ -42,6 +42,11 @@ enum hw_status hw_part_open(const struct hw_part_options *options, struct hw_par
 // Throws away what was not committed.
 void hw_part_close(struct hw_part **part);
 
+// Memory that a part of n_prompts prompts of n_tokens tokens in all takes at most besides its own
+// image: rows waiting for their chunk, chunks waiting for the writer.
+uint64_t hw_part_memory_bytes(const struct hw_layout *layout, size_t n_prompts, size_t n_tokens,
+                              int n_threads);
+
 struct hw_destination *hw_part_base(struct hw_part *part);
 size_t hw_part_n_prompts(const struct hw_part *part); // ended so far
 

@@ -110,6 +110,37 @@ size_t hw_trace_streams_held_bytes(const struct hw_trace_streams *streams) {
     return streams->held_bytes + streams->ready_bytes;
 }
 
+uint64_t hw_trace_streams_memory_bytes(const struct hw_layout *layout, size_t n_prompts,
+                                       size_t n_tokens, int n_threads) {
+    static const struct hw_trace_lengths none;
+    // Ready chunks, each thread's room of the codec, and twice a chunk while it is encoded.
+    uint64_t sum = (uint64_t)(n_threads + 1) * (4 << 20) + (16 << 20);
+    for (int i = 0; i < HW_N_DATASETS; i++) {
+        enum hw_dataset dataset = (enum hw_dataset)i;
+        const struct hw_schema_row *row = hw_schema_row(dataset);
+        if (!hw_layout_has(layout, dataset) || row->n_axes == 0 || row->axes[0] == HW_AXIS_LAYER ||
+            row->axes[0] == HW_AXIS_HEAD || hw_dataset_is_map(dataset)) {
+            continue;
+        }
+        hsize_t dims[HW_MAX_AXES] = {0};
+        struct hw_trace_chunk chunk;
+        for (size_t k = 0; k < row->n_axes; k++) {
+            dims[k] = hw_trace_axis(layout, &none, row->group, row->axes[k]);
+        }
+        hw_trace_chunk_choose(layout, dataset, dims, true, &chunk);
+        bool is_text = hw_layout_element(layout, dataset) == HW_ELEMENT_VSTR;
+        size_t n_slabs = hw_schema_slab_axis(dataset) == 1 ? (size_t)dims[1] : 1;
+        size_t n_rows = row->axes[0] == HW_AXIS_PROMPT ? n_prompts : n_tokens;
+        size_t held = is_text || row->axes[0] == HW_AXIS_PROMPT
+                          ? n_rows
+                          : hw_size_min(n_rows, (size_t)chunk.dims[0]);
+        // Buffers grow by halves; short strings take about 64 bytes each.
+        sum += (uint64_t)held * n_slabs * (is_text ? 64 : hw_layout_row_bytes(layout, dataset)) *
+               3 / 2;
+    }
+    return sum;
+}
+
 static enum hw_status reserve(struct hw_row_stream *stream, struct hw_row_buffer *buffer,
                               size_t n_rows, struct hw_error *err) {
     size_t rows, needed;

@@ -4,9 +4,11 @@
 #include <dirent.h>
 #include <hdf5.h>
 #include <math.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "formats/commit.h"
@@ -50,7 +52,8 @@ static enum hw_status make(const struct hw_layout *layout, uint64_t planned_byte
                            int32_t first, int32_t end, struct hw_part_info *info,
                            struct hw_error *err) {
     struct hw_provenance provenance = {attributes, attributes, NULL, NULL, NULL, NULL};
-    struct hw_part_options options = {folder, layout, &provenance, first, n_threads, planned_bytes, 0};
+    struct hw_part_options options = {folder,        layout, &provenance, first, n_threads,
+                                      planned_bytes, 0};
     struct hw_part *part = NULL;
     ck_assert_msg(hw_part_open(&options, &part, err) == HW_OK, "%s", err->message);
     synthetic_play(hw_part_base(part), layout, first, end);
@@ -217,6 +220,44 @@ START_TEST(missing_folder_is_said) {
 }
 END_TEST
 
+// A limit on the size of files makes the library's own writes fail, as a full disk does, in the
+// middle of a part.
+START_TEST(failed_writes_of_the_library_are_survived) {
+    struct hw_layout layout;
+    struct hw_error err;
+    struct hw_part *part = NULL;
+    struct rlimit limit, small;
+    hw_layout_init(&layout);
+    layout.has[HW_DS_LOGITS_LOGITS] = true;
+    layout.n_vocab = 20000;
+    layout.max_tokens = 4096;
+    float *rows = calloc(64 * layout.n_vocab, sizeof *rows);
+    (void)signal(SIGXFSZ, SIG_IGN);
+    ck_assert_int_eq(getrlimit(RLIMIT_FSIZE, &limit), 0);
+    small = limit;
+    small.rlim_cur = 6 << 20;
+    ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &small), 0);
+    struct hw_part_options options = {folder, &layout, NULL, 0, 1, (uint64_t)1 << 40, 0};
+    ck_assert_int_eq(hw_part_open(&options, &part, &err), HW_OK);
+    ck_assert_int_eq(hw_destination_begin_prompt(hw_part_base(part), 0, &err), HW_OK);
+    enum hw_status status = HW_OK;
+    for (int i = 0; i < 64 && status == HW_OK; i++) {
+        status = hw_destination_append(hw_part_base(part), HW_DS_LOGITS_LOGITS, 0, 64, rows, &err);
+        status = status != HW_OK ? status : hw_destination_flush(hw_part_base(part), &err);
+    }
+    ck_assert_int_eq(status, HW_OUTPUT);
+    hw_part_close(&part);
+    ck_assert_uint_eq(count_files(false), 0);
+    ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    free(rows);
+    // The library is fit for work after it.
+    struct hw_part_info info;
+    synthetic_layout(&layout, HW_ELEMENT_F2);
+    ck_assert_msg(make(&layout, (uint64_t)1 << 40, 1, 0, 2, &info, &err) == HW_OK, "%s",
+                  err.message);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("part");
     TCase *tcase = tcase_create("all");
@@ -225,6 +266,7 @@ int main(void) {
     tcase_add_test(tcase, rows_come_back_from_both_drivers);
     tcase_add_test(tcase, threads_do_not_change_a_byte);
     tcase_add_test(tcase, full_disk_leaves_nothing);
+    tcase_add_test(tcase, failed_writes_of_the_library_are_survived);
     tcase_add_test(tcase, nothing_is_replaced);
     tcase_add_test(tcase, missing_folder_is_said);
     suite_add_tcase(suite, tcase);
