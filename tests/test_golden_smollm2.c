@@ -213,6 +213,41 @@ static void compare(const struct run *run, struct verdict *v, enum hw_level leve
     golden_free(&heads);
 }
 
+// What is known of this model (definitions of the measures, C1): the MLP of block 11 writes one
+// massive activation into channel 507 of token 0, which stays until the MLP of block 28.
+static void check_massive(const struct run *run) {
+    enum { CHANNEL = 507, FIRST_DEPTH = 12, LAST_DEPTH = 28 };
+    size_t n;
+    const int32_t *position = run_rows(run, HW_DS_MASSIVE_POSITION, 0, 0, &n);
+    const int32_t *depth = run_rows(run, HW_DS_MASSIVE_DEPTH, 0, 0, &n);
+    const int32_t *channel = run_rows(run, HW_DS_MASSIVE_CHANNEL, 0, 0, &n);
+    bool is_massive[MAX_LAYERS + 1] = {false};
+    for (size_t i = 0; i < n; i++) {
+        ck_assert_int_eq(position[i], 0);
+        is_massive[depth[i]] = is_massive[depth[i]] || channel[i] == CHANNEL;
+    }
+    for (size_t l = 0; l <= run->model->desc.n_layers; l++) {
+        ck_assert_msg(is_massive[l] == (l >= FIRST_DEPTH && l <= LAST_DEPTH), "depth %zu", l);
+    }
+}
+
+// The same heads are sinks, strictly above .3, but for those at the threshold itself.
+static void check_sinks(const struct run *run, const struct verdict *v) {
+    struct golden_tensor want = golden_read(v->golden, "%s.sink_score", v->text);
+    double error = golden_number(v->golden, "%s.error.sink_score", v->text);
+    size_t n_heads = want.shape[1];
+    size_t n_sinks = 0;
+    for (size_t i = 0; i < want.n; i++) {
+        float got = run_floats(run, HW_DS_SINK_SCORE, i / n_heads, 0)[i % n_heads];
+        bool is_near = fabs(want.values[i] - .3) <= ALLOWED_RATIO * error;
+        n_sinks += got > .3f;
+        ck_assert_msg(is_near || (got > .3f) == (want.values[i] > .3), "head %zu.%zu: %.9g",
+                      i / n_heads, i % n_heads, (double)got);
+    }
+    printf("  %zu of %zu heads are sinks", n_sinks, want.n);
+    golden_free(&want);
+}
+
 START_TEST(sites_are_as_exact_as_float32_allows) {
     enum hw_level level = _i / N_TEXTS == 0 ? hw_cpu_level() : HW_LEVEL_AVX2;
     if (_i >= N_TEXTS && hw_cpu_level() <= HW_LEVEL_AVX2) {
@@ -238,6 +273,8 @@ START_TEST(sites_are_as_exact_as_float32_allows) {
     run_capture(model, &prompts, &options, &run);
     printf("%-6s %-6s", v.text, hw_level_name(level));
     compare(&run, &v, level);
+    check_massive(&run);
+    check_sinks(&run, &v);
     printf("\n");
     fflush(stdout);
     ck_assert_msg(v.failed[0] == '\0', "%s, %s:%s", v.text, hw_level_name(level), v.failed);
