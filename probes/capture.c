@@ -22,6 +22,13 @@ struct loop {
     uint64_t bytes_per_token; // of the plan, spread evenly: what decides where a part ends
 };
 
+static void show_progress(void *self, size_t n_tokens) {
+    struct loop *loop = self;
+    if (loop->job->progress != NULL) {
+        loop->job->progress(loop->job->progress_self, loop->n_tokens_done + n_tokens);
+    }
+}
+
 static bool is_stopped(const struct hw_capture_job *job) {
     return job->stop_signal != NULL && *job->stop_signal != 0;
 }
@@ -64,7 +71,13 @@ static enum hw_status run_part(struct loop *loop, size_t first, size_t end, stru
     double start = now();
     size_t at = first;
     while (at < end && status == HW_OK) {
-        struct hw_engine_prompt prompt = {.prompt = &job->prompts->items[at],
+        // A prompt that is alone in its part may be given up half-way: nothing else is lost with
+        // it.
+        const volatile sig_atomic_t *abandon = at == first ? job->stop_signal : NULL;
+        struct hw_engine_prompt prompt = {.abandon = abandon,
+                                          .progress = show_progress,
+                                          .progress_self = loop,
+                                          .prompt = &job->prompts->items[at],
                                           .index = (int32_t)at,
                                           .tokenizer = job->tokenizer,
                                           .stop = job->stop,
@@ -77,9 +90,7 @@ static enum hw_status run_part(struct loop *loop, size_t first, size_t end, stru
         }
         loop->n_tokens_done += job->prompts->items[at].n_ids;
         at++;
-        if (job->progress != NULL) {
-            job->progress(job->progress_self, loop->n_tokens_done);
-        }
+        show_progress(loop, 0);
         if (is_stopped(job) || now() - start > job->commit_seconds) {
             break;
         }

@@ -69,6 +69,13 @@ void hw_engine_set_spans(struct hw_engine *e) {
 
 enum hw_status hw_engine_layer_end(void *self, size_t layer, struct hw_error *err) {
     struct hw_engine *e = self;
+    if (e->prompt->abandon != NULL && *e->prompt->abandon != 0) {
+        return hw_fail(err, HW_STOPPED, "stopped by a signal after layer %zu", layer);
+    }
+    if (e->prompt->progress != NULL && e->n_total == e->n_prompt) {
+        size_t n_layers = e->config.model->desc.n_layers;
+        e->prompt->progress(e->prompt->progress_self, e->n_prompt * (layer + 1) / n_layers);
+    }
     return e->destination->ops->flush(e->destination, err);
 }
 

@@ -7,6 +7,7 @@
 #ifndef HW_ENGINE_H
 #define HW_ENGINE_H
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -62,8 +63,13 @@ struct hw_engine_prompt {
     const struct hw_prompt *prompt;
     int32_t index; // global
     const struct hw_tokenizer *tokenizer;
-    const char *stop; // NULL: none
-    bool keeps_text;  // prompt_text and token_text
+    const char *stop;                     // NULL: none
+    bool keeps_text;                      // prompt_text and token_text
+    const volatile sig_atomic_t *abandon; // nonzero: give the prompt up after the running layer,
+                                          // with HW_STOPPED; NULL: never
+    void (*progress)(void *self, size_t n_tokens); // after each layer: tokens of the text it
+                                                   // amounts to; may be NULL
+    void *progress_self;
 };
 
 enum hw_status hw_engine_run(struct hw_engine *engine, const struct hw_engine_prompt *prompt,
