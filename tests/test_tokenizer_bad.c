@@ -272,15 +272,18 @@ START_TEST(what_is_not_json_is_refused) {
     }
     assert_refused((const char *)bomb.bytes, bomb.n, NULL, "nested deeper than 32");
     byte_buffer_free(&bomb);
-    assert_refused("", 0, NULL, "line 1");
-    assert_refused("[]", 2, NULL, "the document is not an object");
-    assert_refused("{}", 2, NULL, "model is not an object");
-    assert_refused("{\"model\":{\"vocab\":{\"a\":0,\"a\":1},\"merges\":[]}}", 46, NULL, "uplicate");
-    assert_refused("{\"model\":{\"vocab\":{\"\\ud800\":0},\"merges\":[]}}", 45, NULL,
-                   "nvalid Unicode");
-    assert_refused("{\"model\":{\"vocab\":{\"a\\u0000b\":0},\"merges\":[]}}", 48, NULL, "\\u0000");
-    assert_refused("{\"model\":{\"vocab\":{\"a\xff\":0},\"merges\":[]}}", 40, NULL,
-                   "unable to decode byte 0xff");
+    static const char *const texts[][2] = {
+        {"", "line 1"},
+        {"[]", "the document is not an object"},
+        {"{}", "model is not an object"},
+        {"{\"model\":{\"vocab\":{\"a\":0,\"a\":1},\"merges\":[]}}", "uplicate"},
+        {"{\"model\":{\"vocab\":{\"\\ud800\":0},\"merges\":[]}}", "nvalid Unicode"},
+        {"{\"model\":{\"vocab\":{\"a\\u0000b\":0},\"merges\":[]}}", "\\u0000"},
+        {"{\"model\":{\"vocab\":{\"a\xff\":0},\"merges\":[]}}", "unable to decode byte 0xff"},
+    };
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        assert_refused(texts[i][0], strlen(texts[i][0]), NULL, texts[i][1]);
+    }
 }
 END_TEST
 
