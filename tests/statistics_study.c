@@ -10,6 +10,8 @@
 
 #include "check_op.h"
 
+enum { FIRST_ID = 95 }; // <s> of the tiny models
+
 static size_t n_done;
 
 static void compare(bool is_equal, double got, double want, const char *where, va_list args) {
@@ -128,7 +130,7 @@ static void add_prompt(struct study *study, size_t n, uint64_t seed) {
         bool repeats = i > n / 2 && check_random_bits(&state) % 2 == 0;
         ids[i] = repeats ? ids[i - n / 2] : (uint32_t)(check_random_bits(&state) % 96);
     }
-    ids[0] = 95;
+    ids[0] = FIRST_ID;
     run_prompts_add(&study->prompts, ids, n);
 }
 
@@ -149,6 +151,24 @@ static struct run_options all_records(const struct study *study) {
     return options;
 }
 
+// Every token gets a massive value at depth 1 (biases are the model's own memory, not the file's).
+// At depth 0 the state is made small, so that a value above 100 is massive and one of 50 is not,
+// whatever its ratio.
+static void make_massive(struct study *study) {
+    struct hw_weight *w = &study->model->token_embedding;
+    size_t n = w->n_out * w->n_in;
+    ((float *)study->model->layers[0].down.bias)[STUDY_EVENT_CHANNEL] = 5000.0f;
+    study->embedding = malloc(n * sizeof *study->embedding);
+    ck_assert_ptr_nonnull(study->embedding);
+    for (size_t i = 0; i < n; i++) {
+        study->embedding[i] = (float)(study_weight(w, i / w->n_in, i % w->n_in) * 1e-3);
+    }
+    study->embedding[FIRST_ID * w->n_in + 3] = 50.0f;
+    study->embedding[FIRST_ID * w->n_in + 4] = -200.0f;
+    w->data = study->embedding;
+    w->row_bytes = w->n_in * sizeof(float);
+}
+
 void study_open(struct study *study, const char *name, enum hw_level level, bool has_events) {
     struct hw_error err = {0};
     *study = (struct study){.name = name, .level = level, .has_events = has_events};
@@ -156,8 +176,7 @@ void study_open(struct study *study, const char *name, enum hw_level level, bool
     ck_assert_msg(hw_tokenizer_open(study->model->checkpoint, &study->tokenizer, &err) == HW_OK,
                   "%s", err.message);
     if (has_events) {
-        // The biases are the model's own memory, not the file's: every token gets a massive value.
-        ((float *)study->model->layers[0].down.bias)[STUDY_EVENT_CHANNEL] = 5000.0f;
+        make_massive(study);
     }
     // One token; a few; and more than one map tile where positions allow.
     bool is_learned = study->model->desc.position == HW_POSITION_LEARNED;
@@ -190,4 +209,5 @@ void study_close(struct study *study) {
     run_prompts_free(&study->prompts);
     hw_tokenizer_close(&study->tokenizer);
     hw_model_close(&study->model);
+    free(study->embedding);
 }

@@ -19,7 +19,8 @@ enum {
 struct study {
     const char *name;
     enum hw_level level;
-    bool has_events; // one channel of layer 0's MLP is made massive
+    bool has_events;  // the model is changed so that it has massive activations
+    float *embedding; // its changed one
     struct hw_model *model;
     struct hw_tokenizer *tokenizer;
     struct hw_prompts prompts;
