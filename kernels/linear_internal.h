@@ -12,15 +12,20 @@
 #include "kernels/size.h"
 
 enum {
-    HW_LINEAR_BLOCK = 256, // inputs of one partial sum
-    HW_LINEAR_GROUP_INPUTS =
-        2048,             // inputs whose weights are expanded at once: a multiple of the block
-    HW_LINEAR_PANEL = 64, // most outputs that a thread expands at once
-    HW_LINEAR_ROWS = 768, // most rows that are multiplied with one expanded panel
-    HW_LINEAR_PAD = 1024, // bytes: prefetching ends inside, and every part starts on a cache line
-    HW_UNEMBED_SEGMENT = 1024, // outputs of one partial log-sum-exp
-    HW_UNEMBED_STATE = 3 * 16, // floats that a row carries along a segment: maximum, sum, weighted
-                               // sum in up to 16 lanes
+    // Inputs of one partial sum.
+    HW_LINEAR_BLOCK = 256,
+    // Inputs whose weights are expanded at once; a multiple of the block.
+    HW_LINEAR_GROUP_INPUTS = 2048,
+    // Most outputs that a thread expands at once.
+    HW_LINEAR_PANEL = 64,
+    // Most rows that are multiplied with one expanded panel.
+    HW_LINEAR_ROWS = 768,
+    // Bytes behind each part of scratch, so that no two threads write one cache line.
+    HW_LINEAR_PAD = 64,
+    // Outputs of one partial log-sum-exp.
+    HW_UNEMBED_SEGMENT = 1024,
+    // Floats that a row carries along a segment: maximum, sum and weighted sum in up to 16 lanes.
+    HW_UNEMBED_STATE = 3 * 16,
 };
 
 // Partial result of one row over one segment: M = max logit, sum exp(logit - M), sum exp(logit - M)

@@ -106,14 +106,22 @@ static inline size_t strip_row(size_t n_rows, size_t n_strips, size_t strip) {
     return n_rows / n_strips * strip + hw_size_min(strip, n_rows % n_strips);
 }
 
-// Packs rows x[n_rows, n_in] of one strip as [input, row].
+// Packs rows x[n_rows, n_in] of one strip as [input, row]. Sixteen inputs at a time are transposed
+// in registers, and stored in whole vectors that the next input's overwrite, as long as what
+// follows in the strip leaves room for that.
 static inline void strip_pack(const float *x, size_t ldx, size_t n_rows, size_t n_in,
                               float *packed) {
     size_t k = 0;
-    for (; k + 16 <= n_in; k += 16) { // one cache line of each row at a time
-        for (size_t row = 0; row < n_rows; row++) {
-            for (size_t i = 0; i < 16; i++) {
-                packed[(k + i) * n_rows + row] = x[row * ldx + k + i];
+    for (; n_rows > 2 && k + 16 <= n_in && (n_in - k - 16) * n_rows >= EXPAND_LANES; k += 16) {
+        _Alignas(64) float tile[16 * EXPAND_LANES];
+        const uint8_t *src[EXPAND_LANES];
+        for (size_t row = 0; row < EXPAND_LANES; row++) {
+            src[row] = (const uint8_t *)(x + hw_size_min(row, n_rows - 1) * ldx + k);
+        }
+        transpose_f32(src, tile, EXPAND_LANES);
+        for (size_t i = 0; i < 16; i++) {
+            for (size_t lane = 0; lane < n_rows; lane += LANES) {
+                vf_store(packed + (k + i) * n_rows + lane, vf_load(tile + i * EXPAND_LANES + lane));
             }
         }
     }
