@@ -5,13 +5,12 @@ set -eu
 cd "$(dirname "$0")/.."
 
 tools/deps.sh build
+mkdir -p build
 if [ ! -f build/build.ninja ]; then
     # The tests need a package more; tests/run.sh turns them on.
-    has_check=false
-    pkg-config --exists check && has_check=true
-    meson setup build --buildtype=release -Dtests=$has_check >/dev/null
+    meson setup build --buildtype=release -Dtests=false >build/quickstart.log 2>&1 || { tail -20 build/quickstart.log >&2; exit 1; }
 fi
-ninja -C build -v >build/quickstart.log 2>&1 || { tail -20 build/quickstart.log >&2; exit 1; }
+ninja -C build tools/headwater >build/quickstart.log 2>&1 || { tail -20 build/quickstart.log >&2; exit 1; }
 
 build/tools/headwater capture --model examples/backcopy/model --prompts examples/backcopy/prompts.jsonl \
     --out quickstart.h5 --overwrite
