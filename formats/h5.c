@@ -39,18 +39,40 @@ void hw_h5_init(void) {
     (void)H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
 }
 
+enum { REASON_BYTES = 1024 };
+
 // The first record of an upward walk is the place where things went wrong.
 static herr_t keep_first(unsigned n, const H5E_error2_t *error, void *client) {
     if (n == 0) {
-        (void)snprintf(client, 256, "%s", error->desc != NULL ? error->desc : "unknown");
+        (void)snprintf(client, REASON_BYTES, "%s", error->desc != NULL ? error->desc : "unknown");
     }
     return 0;
+}
+
+// Copies what stands in quotes after `key`.
+static bool quoted(const char *text, const char *key, char *ret_value, size_t n) {
+    const char *start = strstr(text, key);
+    if (start == NULL) {
+        return false;
+    }
+    start += strlen(key);
+    (void)snprintf(ret_value, n, "%.*s", (int)strcspn(start, "'"), start);
+    return true;
+}
+
+// The library tells a failed write with time, descriptor, buffer ...: file and reason are enough.
+static void shorten(char *reason, size_t n) {
+    char file[400], message[96];
+    if (quoted(reason, "filename = '", file, sizeof file) &&
+        quoted(reason, "error message = '", message, sizeof message)) {
+        (void)snprintf(reason, n, "%s: %s", file, message);
+    }
 }
 
 enum hw_status hw_h5_fail(struct hw_error *err, enum hw_status status, const char *format, ...) {
     int saved_errno = errno;
     char message[512];
-    char reason[256] = "no reason given";
+    char reason[REASON_BYTES] = "no reason given";
     va_list args;
     va_start(args, format);
     (void)vsnprintf(message, sizeof message, format, args);
@@ -59,6 +81,7 @@ enum hw_status hw_h5_fail(struct hw_error *err, enum hw_status status, const cha
     (void)H5Eclear2(H5E_DEFAULT);
     bool is_full =
         saved_errno == ENOSPC || saved_errno == EDQUOT || strstr(reason, "No space left") != NULL;
+    shorten(reason, sizeof reason);
     // The library's text may hold names from the file.
     char safe[300];
     (void)hw_escape(safe, sizeof safe, reason, strlen(reason));

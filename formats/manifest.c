@@ -138,7 +138,9 @@ static bool is_same(const json_t *there, const json_t *wanted, const char *name,
     if (json_is_object(there) && json_is_object(wanted) && depth < HW_MAX_DEPTH) {
         const char *key;
         json_t *value;
-        const json_t *sides[2] = {there, wanted};
+        // The order of `wanted` puts causes (model, prompts, records) before what follows from
+        // them.
+        const json_t *sides[2] = {wanted, there};
         for (int side = 0; side < 2; side++) {
             json_object_foreach((json_t *)sides[side], key, value) {
                 char inner[200];

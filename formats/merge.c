@@ -271,10 +271,8 @@ static enum hw_status write_file(struct hw_merge *merge, const char *temporary,
                                        : copy_sources(merge, &file, err);
     status = status != HW_OK ? status
                              : finish_file(merge, &file, common, provenance, manifest_json, err);
-    // A full disk shows itself here at the latest.
-    hw_trace_file_close_objects(&file);
-    if (status == HW_OK && H5Fflush(file.file, H5F_SCOPE_GLOBAL) < 0) {
-        status = hw_h5_fail(err, HW_OUTPUT, "%s: cannot be written", temporary);
+    if (status == HW_OK) {
+        return hw_trace_file_complete(&file, temporary, err);
     }
     hw_trace_file_close(&file);
     return status;

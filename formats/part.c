@@ -99,11 +99,12 @@ static enum hw_status finish_file(struct hw_job *self, bool is_cancelled, struct
         .n_parts = 1,
     };
     enum hw_status status = hw_trace_file_finish(&part->file, &ending, err);
-    hw_trace_file_close_objects(&part->file);
     if (status == HW_OK && part->is_in_memory) {
+        hw_trace_file_close_objects(&part->file);
         status = hw_h5_image(part->file.file, &part->image, &part->image_bytes, err);
-    } else if (status == HW_OK && H5Fflush(part->file.file, H5F_SCOPE_GLOBAL) < 0) {
-        status = hw_h5_fail(err, HW_OUTPUT, "%s: cannot be written", part->temporary);
+    } else if (status == HW_OK) {
+        part->has_file = false;
+        status = hw_trace_file_complete(&part->file, part->temporary, err);
     }
     return status;
 }

@@ -257,7 +257,9 @@ enum hw_status hw_run_folder_write_common(const char *folder, const struct hw_la
     if (status == HW_OK && vocabulary != NULL) {
         status = hw_trace_file_write_vocabulary(&file, vocabulary, err);
     }
-    if (is_open) {
+    if (status == HW_OK) {
+        status = hw_trace_file_complete(&file, temporary, err);
+    } else if (is_open) {
         hw_trace_file_close(&file);
     }
     status = status != HW_OK ? status : hw_commit_sync(temporary, err);

@@ -152,6 +152,20 @@ void hw_trace_file_close(struct hw_trace_file *file) {
     hw_h5_close(&file->file);
 }
 
+enum hw_status hw_trace_file_complete(struct hw_trace_file *file, const char *path,
+                                      struct hw_error *err) {
+    hw_trace_file_close_objects(file);
+    enum hw_status status = HW_OK;
+    if (H5Fflush(file->file, H5F_SCOPE_GLOBAL) < 0) {
+        status = hw_h5_fail(err, HW_OUTPUT, "%s: cannot be written", path);
+    }
+    if (H5Fclose(file->file) < 0 && status == HW_OK) {
+        status = hw_h5_fail(err, HW_OUTPUT, "%s: cannot be written", path);
+    }
+    file->file = H5I_INVALID_HID;
+    return status;
+}
+
 static enum hw_status open_group(struct hw_trace_file *file, enum hw_group group,
                                  struct hw_error *err) {
     if (file->groups[group] >= 0) {

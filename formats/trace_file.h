@@ -82,6 +82,10 @@ enum hw_status hw_trace_file_create(const char *path, const struct hw_layout *la
                                     struct hw_trace_file *ret_file, struct hw_error *err);
 // Closes groups and datasets, not the file: an image of it is whole only then.
 void hw_trace_file_close_objects(struct hw_trace_file *file);
+// Closes a file on disk with everything in it written: a full disk shows itself here at the latest.
+// HW_OUTPUT. Nothing is open afterwards in any case.
+enum hw_status hw_trace_file_complete(struct hw_trace_file *file, const char *path,
+                                      struct hw_error *err);
 // Closes what is open; the file in memory is lost.
 void hw_trace_file_close(struct hw_trace_file *file);
 

@@ -74,7 +74,8 @@ static json_t *recorded(const struct hw_layout *layout) {
         const struct hw_schema_row *row = hw_schema_row((enum hw_dataset)i);
         if (layout->has[i] && row->record[0] != '\0') {
             char name[96];
-            (void)snprintf(name, sizeof name, "%s/%s", hw_group_name(row->group), row->name);
+            (void)snprintf(name, sizeof name, "%s%s%s", hw_group_name(row->group),
+                           row->group != HW_GROUP_ROOT ? "/" : "", row->name);
             (void)json_object_set_new(object, name, json_string(elements[layout->element[i]]));
         }
     }
@@ -121,17 +122,17 @@ static json_t *make_manifest(const struct hw_invocation *in, const struct captur
         (void)json_array_append_new(labels, json_string(opt->labels.items[i]));
     }
     return json_pack(
-        "{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:o, s:o, s:s, s:I, s:I, s:I, s:s, s:s, s:s, "
+        "{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:s, s:I, s:I, s:I, s:s, s:s, s:s, s:o, s:o, "
         "s:o}",
         "format_version", "1.0", "tool_version", HW_VERSION, "model_sha256", setup->model_sha256,
         "model_family", setup->model->desc.family, "tokenizer_sha256", setup->tokenizer_sha256,
         "prompts_sha256", setup->prompts_sha256, "n_prompts", (json_int_t)setup->prompts.n,
-        "max_tokens", (json_int_t)layout->max_tokens, "recorded", recorded(layout), "axes",
-        axes_of(layout), "detail", layout->is_detail_prompt ? "prompt" : "token", "top",
-        (json_int_t)layout->n_rank, "offsets", (json_int_t)layout->n_offsets, "generate",
-        (json_int_t)opt->generate, "stop", opt->stop != NULL ? opt->stop : "", "positions",
+        "max_tokens", (json_int_t)layout->max_tokens, "detail",
+        layout->is_detail_prompt ? "prompt" : "token", "top", (json_int_t)layout->n_rank, "offsets",
+        (json_int_t)layout->n_offsets, "generate", (json_int_t)opt->generate, "stop",
+        opt->stop != NULL ? opt->stop : "", "positions",
         opt->positions != NULL ? opt->positions : "all", "kernels", hw_level_name(ops->level),
-        "labels", labels);
+        "labels", labels, "recorded", recorded(layout), "axes", axes_of(layout));
 }
 
 static void add(struct capture_setup *setup, const char *name, const char *value) {

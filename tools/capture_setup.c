@@ -156,7 +156,8 @@ static enum hw_status print_estimate_json(const struct capture_setup *setup, str
         if (bytes > 0) {
             const struct hw_schema_row *row = hw_schema_row((enum hw_dataset)i);
             char name[96];
-            (void)snprintf(name, sizeof name, "%s/%s", hw_group_name(row->group), row->name);
+            (void)snprintf(name, sizeof name, "%s%s%s", hw_group_name(row->group),
+                           row->group != HW_GROUP_ROOT ? "/" : "", row->name);
             (void)json_object_set_new(datasets, name, json_integer((json_int_t)bytes));
         }
     }
