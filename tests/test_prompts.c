@@ -7,6 +7,7 @@
 
 #include "formats/prompts.h"
 #include "tests/byte_buffer.h"
+#include "tests/failing_malloc.h"
 #include "tests/tokenizer_vectors.h"
 
 static struct hw_tokenizer *tokenizer;
@@ -415,6 +416,54 @@ START_TEST(texts_of_the_command_line_come_after_files) {
 }
 END_TEST
 
+START_TEST(a_dash_is_json_lines_on_standard_input) {
+    char *path = temp_file(folder, "in", "{\"text\": \"piped\"}\n", 18);
+    ck_assert_ptr_nonnull(freopen(path, "rb", stdin));
+    const char *const files[] = {"-"};
+    const struct hw_prompt_source source = {.files = files, .n_files = 1};
+    struct hw_prompts prompts = {0};
+    ck_assert_int_eq(hw_prompts_read(&source, tokenizer, &plain, &prompts, NULL), HW_OK);
+    ck_assert_uint_eq(prompts.n, 1);
+    ck_assert_str_eq(prompts.items[0].text, "piped");
+    hw_prompts_free(&prompts);
+    free(path);
+}
+END_TEST
+
+// The n-th allocation fails, for every n: HW_RESOURCE, nothing returned, nothing leaked (the
+// sanitizer looks).
+START_TEST(running_out_of_memory_is_an_error) {
+    static const char lines[] =
+        "{\"text\": \"in the water\", \"name\": \"n\", \"domain\": 1, \"target\": \" the\", "
+        "\"foil\": 3, \"counterpart\": \"c\", \"spans\": {\"w\": \"water\", \"r\": [0, 1]}}\n"
+        "{\"tokens\": [1, 2]}\n{\"tokens\": [300, 1]}\n{\"text\": \"\"}\n{\"text\": \"a\xff\"}\n";
+    char *path = temp_file(folder, "m.jsonl", lines, strlen(lines));
+    char *text_path = temp_file(folder, "m.txt", "one\n", 4);
+    char *ids = temp_file(folder, "ids", "1 2\n", 4);
+    const char *const files[] = {path, text_path};
+    const char *const token_files[] = {ids};
+    const struct hw_prompt_source source = {
+        .files = files, .n_files = 2, .token_files = token_files, .n_token_files = 1};
+    bool is_done = false;
+    size_t n;
+    for (n = 0; !is_done; n++) {
+        struct hw_prompts prompts = {0};
+        struct hw_error err = {0};
+        failing_malloc_after(n);
+        enum hw_status status = hw_prompts_read(&source, tokenizer, &plain, &prompts, &err);
+        is_done = !failing_malloc_stop();
+        ck_assert_msg(status == (is_done ? HW_OK : HW_RESOURCE), "allocation %zu: status %d, %s", n,
+                      (int)status, err.message);
+        ck_assert_uint_eq(prompts.n, is_done ? 7 : 0);
+        hw_prompts_free(&prompts);
+    }
+    ck_assert_uint_gt(n, 50); // as many as there are, or the walk did not happen
+    free(ids);
+    free(text_path);
+    free(path);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("prompts");
     TCase *tcase = tcase_create("all");
@@ -434,6 +483,8 @@ int main(void) {
     tcase_add_test(tcase, the_hash_sees_every_field);
     tcase_add_test(tcase, one_id_hashes_as_little_endian_u4);
     tcase_add_test(tcase, texts_of_the_command_line_come_after_files);
+    tcase_add_test(tcase, a_dash_is_json_lines_on_standard_input);
+    tcase_add_test(tcase, running_out_of_memory_is_an_error);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
