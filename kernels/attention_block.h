@@ -405,24 +405,6 @@ static void add_spans(const struct attention_plan *plan, const struct attention_
     }
 }
 
-// Asks the cache for what is touched next but far away: of every step-th row from row r, the
-// outputs of this block and the queries of the stripe's next one. A few at a time, since only so
-// many can be on their way.
-static void fetch_ahead(const struct attention_plan *plan, const struct attention_work *work,
-                        const struct attention_block *block, size_t r, size_t step) {
-    const struct hw_attention_args *args = plan->args;
-    size_t next = block->first + plan->n_stripes * plan->n_rows;
-    size_t head = work->head_first * args->d_head;
-    for (; r < block->n_per_head; r += step) {
-        for (size_t c = 0; args->z != NULL && c < args->d_head; c += 16) {
-            __builtin_prefetch(args->z + (block->first + r) * args->z_stride + head + c, 1);
-        }
-        for (size_t c = 0; next + r < args->n_queries && c < args->d_head; c += 16) {
-            __builtin_prefetch(args->q + (next + r) * args->q_stride + head + c);
-        }
-    }
-}
-
 static void attention_block(const struct attention_plan *plan, const struct attention_work *work,
                             size_t index) {
     struct attention_block block;
@@ -430,9 +412,7 @@ static void attention_block(const struct attention_plan *plan, const struct atte
     load_queries(plan, work, &block);
     block_scores(plan, work, &block);
     finish_rows(plan, work, &block);
-    size_t n_chunks = hw_size_div_up(block.end, ATTENTION_CHUNK);
     for (size_t j = 0; j < block.end; j += ATTENTION_CHUNK) {
-        fetch_ahead(plan, work, &block, j / ATTENTION_CHUNK, n_chunks);
         block_columns(plan, work, &block, j, hw_size_min(j + ATTENTION_CHUNK, block.end));
         if (plan->args->z != NULL && j < block.n_seen) {
             block_values(plan, work, &block, j);

@@ -32,6 +32,9 @@ static size_t make_shapes(struct shape *ret) {
         ret[n++] = (struct shape){1, lengths[i] - 1, group * 2, 2, widths[(i + 5) % 8]};
         ret[n++] = (struct shape){i % 14 + 1, lengths[i], group, 1, widths[(i + 1) % 8]};
     }
+    // Long enough for blocks of half the rows, packed and not.
+    ret[n++] = (struct shape){30, ATTENTION_LONG, 2, 1, 8};
+    ret[n++] = (struct shape){2, ATTENTION_LONG, 2, 1, 8};
     return n;
 }
 
