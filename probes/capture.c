@@ -123,15 +123,18 @@ static enum hw_status run_opened(struct loop *loop, struct hw_capture_result *re
                                  struct hw_error *err) {
     const struct hw_plan *plan = loop->job->plan;
     struct hw_session *session = NULL;
+    double start = now();
     enum hw_status status = hw_session_open(loop->job->model, &plan->session, &session, err);
     status = status == HW_OK ? hw_engine_open(&plan->engine, session, &loop->engine, err) : status;
     if (status == HW_OK) {
-        double start = now();
         status = run_all(loop, err);
         // The merge has the memory of the pass.
         hw_engine_close(&loop->engine);
         hw_session_close(&session);
         result->seconds = now() - start;
+        if (status == HW_OK && loop->job->committed != NULL) {
+            loop->job->committed(loop->job->progress_self);
+        }
         status = status == HW_OK ? hw_run_finish(loop->run, err) : status;
         result->n_done = hw_run_n_done(loop->run);
         return status;

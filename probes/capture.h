@@ -20,13 +20,14 @@ struct hw_capture_job {
     double commit_seconds; // a part is committed after this long, whichever comes first
     void (*progress)(void *self, uint64_t n_tokens_done); // may be NULL; tokens of prompt texts
     void *progress_self;
+    void (*committed)(void *self); // the last part is committed, the merge begins; may be NULL
 };
 
 struct hw_capture_result {
     size_t n_prompts;  // of the run
     size_t n_done;     // committed, earlier invocations counted
     size_t n_failed;   // marked failed, of the whole run
-    double seconds;    // from the first prompt to the last part committed, of this invocation
+    double seconds;    // from tokens ready (model open, prompts read) to the last part committed
     bool was_complete; // nothing was left to do
     bool was_opened;   // the run folder is ours: the same command goes on from what is in it
 };

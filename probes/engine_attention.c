@@ -8,7 +8,8 @@
 // In this layer, as rows or as their mean.
 static bool is_recorded(const struct hw_engine *e, enum hw_dataset dataset, size_t layer) {
     const struct hw_layout *layout = e->config.layout;
-    bool has = layout->has[dataset] || (hw_schema_row(dataset)->has_mean && layout->has[dataset + 1]);
+    bool has =
+        layout->has[dataset] || (hw_schema_row(dataset)->has_mean && layout->has[dataset + 1]);
     return has && hw_engine_slab(e, dataset, (int64_t)layer) >= 0;
 }
 

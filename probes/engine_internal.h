@@ -132,8 +132,8 @@ size_t hw_engine_map_bytes(const struct hw_layout *layout, enum hw_dataset datas
 // R [d_head, d_head] (row-major, upper) of the thin QR of each W_O,h of a layer, in double, stored
 // as float: |W_O,h x| = |R x|.
 enum hw_status hw_projection_factors(const struct hw_ops *ops, const struct hw_weight *o,
-                                     size_t n_heads, size_t d_head, float *ret_factors,
-                                     struct hw_error *err);
+                                     size_t n_heads, size_t d_head, int n_threads,
+                                     float *ret_factors, struct hw_error *err);
 // The whole matrix as f32 [n_out, n_in]; row is scratch of max(n_in, file columns) floats.
 void hw_weight_expand(const struct hw_ops *ops, const struct hw_weight *w, float *row, float *ret);
 

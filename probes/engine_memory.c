@@ -287,9 +287,10 @@ enum hw_status hw_engine_open(const struct hw_engine_config *config, struct hw_s
     const struct hw_model_desc *d = &config->model->desc;
     for (size_t layer = 0;
          layer < d->n_layers && status == HW_OK && e->has[HW_REDUCE_PROJECTED_NORM]; layer++) {
-        status = hw_projection_factors(
-            hw_session_ops(session), &config->model->layers[layer].o.w, d->n_heads, d->d_head,
-            e->factors + layer * d->n_heads * d->d_head * d->d_head, err);
+        status =
+            hw_projection_factors(hw_session_ops(session), &config->model->layers[layer].o.w,
+                                  d->n_heads, d->d_head, hw_session_exec(session)->n_threads,
+                                  e->factors + layer * d->n_heads * d->d_head * d->d_head, err);
     }
     if (status != HW_OK) {
         hw_engine_close(&e);

@@ -92,6 +92,11 @@ static void show_progress(void *self, uint64_t n_tokens) {
     hw_progress_update(self, n_tokens);
 }
 
+// What is timed ends with the last part committed; the merge is storage.
+static void end_progress(void *self) {
+    hw_progress_end(self);
+}
+
 static enum hw_status check_options(const struct hw_invocation *in, struct hw_error *err) {
     const struct capture_options *opt = in->options;
     if (opt->model == NULL) {
@@ -144,7 +149,8 @@ static enum hw_status run_capture(struct hw_invocation *in, struct capture_setup
                                  .stop_signal = &caught_signal,
                                  .commit_seconds = 60.0,
                                  .progress = show_progress,
-                                 .progress_self = &progress};
+                                 .progress_self = &progress,
+                                 .committed = end_progress};
     struct hw_capture_result result;
     catch_signals();
     status = hw_capture_run(&job, &run, &result, err);
