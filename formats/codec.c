@@ -207,21 +207,20 @@ enum hw_status hw_codec_encode(struct hw_codec *codec, struct hw_codec_chunk *co
                : hw_fail(err, HW_RESOURCE, "not enough memory to compress %d chunks", n_failed);
 }
 
-enum hw_status hw_codec_decode(struct hw_codec *codec, const void *in, size_t n_in,
-                               size_t element_bytes, uint32_t filter_mask, void *out, size_t n_out,
-                               struct hw_error *err) {
+enum hw_status hw_codec_decode(struct hw_codec *codec, const struct hw_codec_chunk *chunk,
+                               void *out, size_t n_out, struct hw_error *err) {
     struct state *state = &codec->states[0];
-    if (n_out > MAX_CHUNK_BYTES || n_in > MAX_CHUNK_BYTES || !reserve(state, n_out + 1)) {
+    if (n_out > MAX_CHUNK_BYTES || chunk->n_bytes > MAX_CHUNK_BYTES || !reserve(state, n_out + 1)) {
         return hw_fail(err, HW_RESOURCE, "not enough memory for a chunk of %zu bytes", n_out);
     }
-    const unsigned char *shuffled = in;
-    size_t n = n_in;
-    if ((filter_mask & HW_CODEC_RAW_MASK) == 0) {
+    const unsigned char *shuffled = chunk->data;
+    size_t n = chunk->n_bytes;
+    if ((chunk->filter_mask & HW_CODEC_RAW_MASK) == 0) {
         uLongf room = (uLongf)n_out + 1; // one byte more than due: a longer stream shows itself
-        if (uncompress(state->shuffled, &room, in, (uLong)n_in) != Z_OK) {
+        if (uncompress(state->shuffled, &room, chunk->data, (uLong)chunk->n_bytes) != Z_OK) {
             return hw_fail(err, HW_INPUT,
-                           "broken deflate stream of %zu bytes, expected %zu bytes out of it", n_in,
-                           n_out);
+                           "broken deflate stream of %zu bytes, expected %zu bytes out of it",
+                           chunk->n_bytes, n_out);
         }
         shuffled = state->shuffled;
         n = (size_t)room;
@@ -229,8 +228,8 @@ enum hw_status hw_codec_decode(struct hw_codec *codec, const void *in, size_t n_
     if (n != n_out) {
         return hw_fail(err, HW_INPUT, "chunk of %zu bytes, expected %zu", n, n_out);
     }
-    if ((filter_mask & 1) == 0) {
-        unshuffle(shuffled, n_out, element_bytes, out);
+    if ((chunk->filter_mask & 1) == 0) {
+        unshuffle(shuffled, n_out, chunk->element_bytes, out);
     } else {
         memcpy(out, shuffled, n_out);
     }

@@ -37,11 +37,10 @@ void hw_codec_close(struct hw_codec **codec);
 enum hw_status hw_codec_encode(struct hw_codec *codec, struct hw_codec_chunk *const *chunks,
                                size_t n, struct hw_error *err);
 
-// The n_out bytes of a chunk from its n_in encoded ones, on the first state of the team. HW_INPUT
-// where the stream is broken or does not hold exactly n_out bytes.
-enum hw_status hw_codec_decode(struct hw_codec *codec, const void *in, size_t n_in,
-                               size_t element_bytes, uint32_t filter_mask, void *out, size_t n_out,
-                               struct hw_error *err);
+// The n_out bytes of an encoded chunk (which stays as it is), on the first state of the team.
+// HW_INPUT where the stream is broken or does not hold exactly n_out bytes.
+enum hw_status hw_codec_decode(struct hw_codec *codec, const struct hw_codec_chunk *chunk,
+                               void *out, size_t n_out, struct hw_error *err);
 
 const char *hw_codec_name(void); // "isa-l" or "zlib", for provenance
 

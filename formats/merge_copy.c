@@ -35,8 +35,8 @@ int64_t hw_merge_addend(const struct hw_merge_source *source, const struct hw_tr
 }
 
 enum hw_status hw_merge_read_rows(struct hw_trace *trace, enum hw_dataset dataset, size_t slab,
-                                  size_t first, size_t n, int64_t addend,
-                                  struct hw_merge_rows *rows, struct hw_error *err) {
+                                  size_t first, size_t n, struct hw_merge_rows *rows,
+                                  struct hw_error *err) {
     enum hw_element element = hw_layout_element(hw_trace_layout(trace), dataset);
     size_t n_values = n * hw_trace_n_inner(trace, dataset);
     size_t n_bytes = n_values * hw_element_bytes(element); // of a checked file: far from overflow
@@ -49,11 +49,11 @@ enum hw_status hw_merge_read_rows(struct hw_trace *trace, enum hw_dataset datase
         rows->n_bytes = n_bytes;
     }
     enum hw_status status = hw_trace_read_raw(trace, dataset, slab, first, n, rows->data, err);
-    for (size_t i = 0; i < n_values && addend != 0 && status == HW_OK; i++) {
+    for (size_t i = 0; i < n_values && rows->addend != 0 && status == HW_OK; i++) {
         if (element == HW_ELEMENT_I8) {
-            ((int64_t *)rows->data)[i] += addend;
+            ((int64_t *)rows->data)[i] += rows->addend;
         } else {
-            ((int32_t *)rows->data)[i] += (int32_t)addend;
+            ((int32_t *)rows->data)[i] += (int32_t)rows->addend;
         }
     }
     return status;
@@ -75,7 +75,7 @@ static enum hw_status copy_text(struct hw_trace *trace, enum hw_dataset dataset,
     return status;
 }
 
-static enum hw_status copy_rows(struct hw_trace *trace, enum hw_dataset dataset, int64_t addend,
+static enum hw_status copy_rows(struct hw_trace *trace, enum hw_dataset dataset,
                                 struct hw_trace_streams *streams, struct hw_merge_rows *rows,
                                 struct hw_error *err) {
     size_t n_rows = hw_trace_n_rows(trace, dataset), n_slabs = hw_trace_n_slabs(trace, dataset);
@@ -85,7 +85,7 @@ static enum hw_status copy_rows(struct hw_trace *trace, enum hw_dataset dataset,
     for (size_t slab = 0; slab < n_slabs; slab++) {
         for (size_t at = 0; at < n_rows && status == HW_OK; at += block) {
             size_t n = hw_size_min(block, n_rows - at);
-            status = hw_merge_read_rows(trace, dataset, slab, at, n, addend, rows, err);
+            status = hw_merge_read_rows(trace, dataset, slab, at, n, rows, err);
             status = status != HW_OK
                          ? status
                          : hw_trace_streams_append(streams, dataset, slab, n, rows->data, err);
@@ -95,22 +95,19 @@ static enum hw_status copy_rows(struct hw_trace *trace, enum hw_dataset dataset,
 }
 
 // The stored tiles of one map, as they are.
-static enum hw_status copy_map(struct hw_trace *trace, enum hw_dataset dataset, size_t prompt,
-                               size_t prompt_row, size_t layer, size_t head,
-                               struct hw_trace_streams *streams, struct hw_error *err) {
-    size_t n_edge = hw_size_div_up(hw_trace_prompt(trace, prompt)->n_tokens, HW_MAP_TILE);
+static enum hw_status copy_map(struct hw_trace *trace, const struct hw_map_place *place,
+                               size_t prompt_row, struct hw_trace_streams *streams,
+                               struct hw_error *err) {
+    size_t n_edge = hw_size_div_up(hw_trace_prompt(trace, place->prompt)->n_tokens, HW_MAP_TILE);
     enum hw_status status = HW_OK;
     for (size_t tile = 0; tile < n_edge * n_edge && status == HW_OK; tile++) {
-        size_t a = tile / n_edge, b = tile % n_edge, n_bytes = 0;
-        void *data = NULL;
-        uint32_t mask = 0;
-        status = hw_trace_read_chunk(trace, dataset, prompt, layer, head, a, b, &data, &n_bytes,
-                                     &mask, err);
-        if (status == HW_OK && n_bytes > 0) {
-            hsize_t offset[HW_MAX_AXES] = {prompt_row, layer, head, a * HW_MAP_TILE,
+        size_t a = tile / n_edge, b = tile % n_edge;
+        struct hw_codec_chunk chunk;
+        status = hw_trace_read_chunk(trace, place, a, b, &chunk, err);
+        if (status == HW_OK && chunk.n_bytes > 0) {
+            hsize_t offset[HW_MAX_AXES] = {prompt_row, place->layer, place->head, a * HW_MAP_TILE,
                                            b * HW_MAP_TILE};
-            status =
-                hw_trace_streams_append_raw(streams, dataset, offset, data, n_bytes, mask, err);
+            status = hw_trace_streams_append_raw(streams, place->dataset, offset, &chunk, err);
         }
     }
     return status;
@@ -123,8 +120,8 @@ static enum hw_status copy_maps(struct hw_trace *trace, enum hw_dataset dataset,
     for (size_t prompt = 0; prompt < hw_trace_n_prompts(trace); prompt++) {
         for (size_t layer = 0; layer < axes->n_layers; layer++) {
             for (size_t head = 0; head < axes->n_heads && status == HW_OK; head++) {
-                status = copy_map(trace, dataset, prompt, prompt_row + prompt, layer, head, streams,
-                                  err);
+                struct hw_map_place place = {dataset, prompt, layer, head};
+                status = copy_map(trace, &place, prompt_row + prompt, streams, err);
             }
         }
     }
@@ -147,8 +144,8 @@ enum hw_status hw_merge_copy_source(struct hw_trace *trace, const struct hw_merg
         } else if (hw_layout_element(layout, dataset) == HW_ELEMENT_VSTR) {
             status = copy_text(trace, dataset, streams, err);
         } else {
-            status = copy_rows(trace, dataset, hw_merge_addend(source, before, dataset), streams,
-                               &rows, err);
+            rows.addend = hw_merge_addend(source, before, dataset);
+            status = copy_rows(trace, dataset, streams, &rows, err);
         }
     }
     free(rows.data);

@@ -41,12 +41,13 @@ bool hw_merge_is_copied(const struct hw_layout *layout, enum hw_dataset dataset)
 // Rows of a numeric dataset of one source, addend applied; [n, inner] in *ret_rows (grown as
 // needed).
 struct hw_merge_rows {
+    int64_t addend; // to every value
     void *data;
     size_t n_bytes;
 };
 enum hw_status hw_merge_read_rows(struct hw_trace *trace, enum hw_dataset dataset, size_t slab,
-                                  size_t first, size_t n, int64_t addend,
-                                  struct hw_merge_rows *rows, struct hw_error *err);
+                                  size_t first, size_t n, struct hw_merge_rows *rows,
+                                  struct hw_error *err);
 
 // Copies everything of one source. prompt_row and before: what the sources before it had.
 enum hw_status hw_merge_copy_source(struct hw_trace *trace, const struct hw_merge_source *source,

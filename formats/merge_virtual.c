@@ -80,8 +80,8 @@ static enum hw_status gather(struct hw_merge *merge, enum hw_dataset dataset, un
                 free(texts);
             }
         } else if (status == HW_OK) {
-            int64_t addend = hw_merge_addend(source, &before, dataset);
-            status = hw_merge_read_rows(trace, dataset, 0, 0, n, addend, &rows, err);
+            rows.addend = hw_merge_addend(source, &before, dataset);
+            status = hw_merge_read_rows(trace, dataset, 0, 0, n, &rows, err);
             if (status == HW_OK && n > 0) {
                 memcpy(data + at * row_bytes, rows.data, n * row_bytes);
             }

@@ -158,10 +158,10 @@ static enum hw_status append_map(struct hw_destination *self, enum hw_dataset da
     struct hw_part *part = (struct hw_part *)self;
     enum hw_status status =
         hw_prompt_rows_append_map(&part->rows, dataset, layer, head, n_tiles_edge, err);
+    struct hw_map_place place = {dataset, part->lengths.n_prompts, layer, head};
     return status != HW_OK
                ? status
-               : hw_trace_streams_append_map(part->streams, dataset, part->lengths.n_prompts, layer,
-                                             head, n_tiles_edge, tiles, err);
+               : hw_trace_streams_append_map(part->streams, &place, n_tiles_edge, tiles, err);
 }
 
 static enum hw_status flush(struct hw_destination *self, struct hw_error *err) {
@@ -185,9 +185,9 @@ static enum hw_status append_upper(struct hw_part *part, size_t n_tokens, struct
     for (size_t layer = 0; layer < axes->n_layers; layer++) {
         for (size_t head = 0; head < axes->n_heads && status == HW_OK; head++) {
             if (axes->recorded == NULL || axes->recorded[layer * axes->n_heads + head]) {
-                status = hw_trace_streams_append_upper(part->streams, HW_DS_ATTENTION_PATTERN,
-                                                       part->lengths.n_prompts, layer, head,
-                                                       n_tokens, err);
+                struct hw_map_place place = {HW_DS_ATTENTION_PATTERN, part->lengths.n_prompts,
+                                             layer, head};
+                status = hw_trace_streams_append_upper(part->streams, &place, n_tokens, err);
             }
         }
     }

@@ -127,6 +127,14 @@ struct hw_layout {
 void hw_layout_init(struct hw_layout *layout);
 // The element a dataset is stored as: element[] where the schema says a float, the schema's otherwise.
 enum hw_element hw_layout_element(const struct hw_layout *layout, enum hw_dataset dataset);
+// Which map: pattern or scores of a prompt (its row on the prompt axis), layer and head (on the recorded axes).
+struct hw_map_place {
+    enum hw_dataset dataset;
+    size_t prompt;
+    size_t layer;
+    size_t head;
+};
+
 // Whether a capture of this layout holds the dataset: has[] of the probes' datasets; of the writer's own columns those that the
 // other datasets of the group need. Not the documents of /provenance and /vocabulary.
 bool hw_layout_has(const struct hw_layout *layout, enum hw_dataset dataset);

@@ -22,6 +22,7 @@ enum {
     HW_MAX_CHECK_SECONDS = 60,
 };
 #define HW_MAX_DATASET_BYTES ((uint64_t)1 << 44)
+#define HW_MAX_CHECK_BYTES ((rlim_t)2 << 30)
 
 struct walk {
     bool is_refused;
@@ -315,14 +316,14 @@ static void run_child(const char *path, int out) {
     (void)setrlimit(RLIMIT_CPU, &seconds);
     (void)setrlimit(RLIMIT_CORE, &none);
 #ifndef __SANITIZE_ADDRESS__
-    struct rlimit now, memory;
-    if (getrlimit(RLIMIT_AS, &now) == 0) {
-        // What the process has mapped counts, and it may have a model mapped: the limit is far,
-        // only a runaway meets it.
-        memory.rlim_cur = memory.rlim_max = (rlim_t)1 << 42;
-        if (now.rlim_max == RLIM_INFINITY || now.rlim_max > memory.rlim_max) {
-            (void)setrlimit(RLIMIT_AS, &memory);
-        }
+    // What the process has mapped (a model, say) counts, so the limit is that and what a check may
+    // take besides.
+    unsigned long n_pages = 0;
+    FILE *statm = fopen("/proc/self/statm", "re");
+    if (statm != NULL && fscanf(statm, "%lu", &n_pages) == 1) {
+        rlim_t most = (rlim_t)n_pages * (rlim_t)sysconf(_SC_PAGESIZE) + HW_MAX_CHECK_BYTES;
+        struct rlimit memory = {most, most};
+        (void)setrlimit(RLIMIT_AS, &memory);
     }
 #endif
     struct hw_error error = {HW_OK, ""};

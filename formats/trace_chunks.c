@@ -129,18 +129,18 @@ static enum hw_status add_tile(struct hw_trace_streams *streams, enum hw_dataset
 }
 
 enum hw_status hw_trace_streams_append_map(struct hw_trace_streams *streams,
-                                           enum hw_dataset dataset, size_t prompt_row, size_t layer,
-                                           size_t head, size_t n_tiles_edge, const void *tiles,
-                                           struct hw_error *err) {
-    size_t element_bytes = hw_element_bytes(hw_layout_element(streams->file->layout, dataset));
+                                           const struct hw_map_place *place, size_t n_tiles_edge,
+                                           const void *tiles, struct hw_error *err) {
+    size_t element_bytes =
+        hw_element_bytes(hw_layout_element(streams->file->layout, place->dataset));
     size_t tile_bytes = (size_t)HW_MAP_TILE * HW_MAP_TILE * element_bytes;
     const unsigned char *tile = tiles;
     enum hw_status status = HW_OK;
     for (size_t a = 0; a < n_tiles_edge && status == HW_OK; a++) {
         for (size_t b = 0; b <= a && status == HW_OK; b++, tile += tile_bytes) {
-            hsize_t offset[HW_MAX_AXES] = {prompt_row, layer, head, a * HW_MAP_TILE,
-                                           b * HW_MAP_TILE};
-            status = add_tile(streams, dataset, offset, tile, tile_bytes, err);
+            hsize_t offset[HW_MAX_AXES] = {place->prompt, place->layer, place->head,
+                                           a * HW_MAP_TILE, b * HW_MAP_TILE};
+            status = add_tile(streams, place->dataset, offset, tile, tile_bytes, err);
         }
     }
     return status;
@@ -171,24 +171,24 @@ static enum hw_status need_zero_tile(struct hw_trace_streams *streams, enum hw_e
 }
 
 enum hw_status hw_trace_streams_append_upper(struct hw_trace_streams *streams,
-                                             enum hw_dataset dataset, size_t prompt_row,
-                                             size_t layer, size_t head, size_t n_tokens,
+                                             const struct hw_map_place *place, size_t n_tokens,
                                              struct hw_error *err) {
-    if (dataset != HW_DS_ATTENTION_PATTERN) {
+    if (place->dataset != HW_DS_ATTENTION_PATTERN) {
         return HW_OK;
     }
-    enum hw_element element = hw_layout_element(streams->file->layout, dataset);
+    enum hw_element element = hw_layout_element(streams->file->layout, place->dataset);
     size_t n_edge = hw_size_div_up(n_tokens, HW_MAP_TILE);
     enum hw_status status = HW_OK;
     for (size_t a = 0; a < n_edge; a++) {
         for (size_t b = a + 1; b < n_edge && status == HW_OK; b++) {
             size_t n_columns = b + 1 < n_edge ? 0 : n_tokens % HW_MAP_TILE;
-            hsize_t offset[HW_MAX_AXES] = {prompt_row, layer, head, a * HW_MAP_TILE,
-                                           b * HW_MAP_TILE};
+            hsize_t offset[HW_MAX_AXES] = {place->prompt, place->layer, place->head,
+                                           a * HW_MAP_TILE, b * HW_MAP_TILE};
             status = need_zero_tile(streams, element, n_columns, err);
             if (status == HW_OK) {
-                status = hw_trace_streams_add_chunk(streams, dataset, offset, prompt_row + 1,
-                                                    streams->zero_tiles[n_columns], true, err);
+                status =
+                    hw_trace_streams_add_chunk(streams, place->dataset, offset, place->prompt + 1,
+                                               streams->zero_tiles[n_columns], true, err);
             }
         }
     }
@@ -197,12 +197,13 @@ enum hw_status hw_trace_streams_append_upper(struct hw_trace_streams *streams,
 
 enum hw_status hw_trace_streams_append_raw(struct hw_trace_streams *streams,
                                            enum hw_dataset dataset, const hsize_t *offset,
-                                           void *data, size_t n_bytes, uint32_t filter_mask,
+                                           const struct hw_codec_chunk *chunk,
                                            struct hw_error *err) {
-    struct hw_codec_chunk chunk = {data, n_bytes, 1, filter_mask, false};
+    struct hw_codec_chunk kept = *chunk;
+    kept.is_filtered = false; // already
     hsize_t at[HW_MAX_AXES] = {0};
     memcpy(at, offset, hw_schema_row(dataset)->n_axes * sizeof *at);
-    return hw_trace_streams_add_chunk(streams, dataset, at, (size_t)offset[0] + 1, chunk, false,
+    return hw_trace_streams_add_chunk(streams, dataset, at, (size_t)offset[0] + 1, kept, false,
                                       err);
 }
 

@@ -158,7 +158,7 @@ static bool same_creation(hid_t a, hid_t b) {
 }
 
 // Rows first .. first + n of the first axis.
-static enum hw_status compare_rows(hid_t a, hid_t b, hid_t type, hid_t space, size_t first,
+static enum hw_status compare_rows(const hid_t ids[2], hid_t type, hid_t space, size_t first,
                                    size_t n, const char *place, struct hw_error *err) {
     hsize_t start[H5S_MAX_RANK] = {first}, count[H5S_MAX_RANK];
     int rank = H5Sget_simple_extent_dims(space, count, NULL);
@@ -175,8 +175,8 @@ static enum hw_status compare_rows(hid_t a, hid_t b, hid_t type, hid_t space, si
     if (x == NULL || y == NULL) {
         status = hw_fail(err, HW_RESOURCE, "not enough memory to compare %s", place);
     } else if (H5Sselect_hyperslab(file_space, H5S_SELECT_SET, start, NULL, count, NULL) < 0 ||
-               H5Dread(a, type, memory, file_space, H5P_DEFAULT, x) < 0 ||
-               H5Dread(b, type, memory, file_space, H5P_DEFAULT, y) < 0) {
+               H5Dread(ids[0], type, memory, file_space, H5P_DEFAULT, x) < 0 ||
+               H5Dread(ids[1], type, memory, file_space, H5P_DEFAULT, y) < 0) {
         status = hw_h5_fail(err, HW_INPUT, "%s: cannot be read", place);
     } else {
         if (!same_values(type, x, y, n_values)) {
@@ -223,7 +223,7 @@ static enum hw_status compare_datasets(hid_t a, hid_t b, const char *place, stru
         size_t block = hw_size_max(1, BLOCK_BYTES / hw_size_max(1, row_bytes));
         for (size_t at = 0; at < dims[0] && status == HW_OK && row_bytes > 0; at += block) {
             size_t n = hw_size_min(block, (size_t)dims[0] - at);
-            status = compare_rows(a, b, types[0], spaces[0], at, n, place, err);
+            status = compare_rows((const hid_t[2]){a, b}, types[0], spaces[0], at, n, place, err);
         }
     }
     for (int i = 0; i < 2; i++) {

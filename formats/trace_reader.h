@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "formats/codec.h"
 #include "formats/schema.h"
 #include "kernels/status.h"
 
@@ -89,20 +90,17 @@ enum hw_status hw_trace_read_text(struct hw_trace *trace, enum hw_dataset datase
                                   size_t n, char ***ret_texts, struct hw_error *err);
 void hw_trace_free_text(char **texts, size_t n);
 
-// Tile (a, b) of a map, [128, 128] f32: pattern or scores of a prompt (by index), layer and head
-// (on the recorded axes). Tiles that are not stored are NaN.
-enum hw_status hw_trace_read_tile(struct hw_trace *trace, enum hw_dataset dataset,
-                                  size_t prompt_index, size_t layer, size_t head, size_t a,
-                                  size_t b, float *ret_tile, struct hw_error *err);
+// Tile (a, b) of a map, [128, 128] f32. Tiles that are not stored are NaN.
+enum hw_status hw_trace_read_tile(struct hw_trace *trace, const struct hw_map_place *place,
+                                  size_t a, size_t b, float *ret_tile, struct hw_error *err);
 // The whole map of a prompt, [n_tokens, n_tokens] with rows `stride` floats apart.
-enum hw_status hw_trace_read_map(struct hw_trace *trace, enum hw_dataset dataset,
-                                 size_t prompt_index, size_t layer, size_t head, float *ret_map,
-                                 size_t stride, struct hw_error *err);
-// The stored bytes of that tile, for copying. *ret_bytes 0: not stored. The caller frees *ret_data.
-enum hw_status hw_trace_read_chunk(struct hw_trace *trace, enum hw_dataset dataset,
-                                   size_t prompt_index, size_t layer, size_t head, size_t a,
-                                   size_t b, void **ret_data, size_t *ret_bytes,
-                                   uint32_t *ret_filter_mask, struct hw_error *err);
+enum hw_status hw_trace_read_map(struct hw_trace *trace, const struct hw_map_place *place,
+                                 float *ret_map, size_t stride, struct hw_error *err);
+// The stored bytes of that tile, for copying. n_bytes 0: not stored. The caller frees
+// ret_chunk->data.
+enum hw_status hw_trace_read_chunk(struct hw_trace *trace, const struct hw_map_place *place,
+                                   size_t a, size_t b, struct hw_codec_chunk *ret_chunk,
+                                   struct hw_error *err);
 
 // A text attribute of a group ("run_id" of the root), from malloc; HW_INPUT where it is missing.
 enum hw_status hw_trace_attribute(struct hw_trace *trace, enum hw_group group, const char *name,

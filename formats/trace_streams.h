@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "formats/codec.h"
 #include "formats/trace_file.h"
 #include "formats/writer.h"
 #include "kernels/status.h"
@@ -28,22 +29,20 @@ enum hw_status hw_trace_streams_append(struct hw_trace_streams *streams, enum hw
                                        size_t slab, size_t n_rows, const void *rows,
                                        struct hw_error *err);
 
-// The tiles of one map, as hw_destination's append_map has them. prompt_row: row on the prompt axis
-// of this file.
+// The tiles of one map, as hw_destination's append_map has them. place->prompt: row on the prompt
+// axis of this file.
 enum hw_status hw_trace_streams_append_map(struct hw_trace_streams *streams,
-                                           enum hw_dataset dataset, size_t prompt_row, size_t layer,
-                                           size_t head, size_t n_tiles_edge, const void *tiles,
-                                           struct hw_error *err);
+                                           const struct hw_map_place *place, size_t n_tiles_edge,
+                                           const void *tiles, struct hw_error *err);
 // The tiles above the diagonal, which nobody computes: zeros inside a prompt of n_tokens (scores:
 // left unwritten, so NaN). One call a map.
 enum hw_status hw_trace_streams_append_upper(struct hw_trace_streams *streams,
-                                             enum hw_dataset dataset, size_t prompt_row,
-                                             size_t layer, size_t head, size_t n_tokens,
+                                             const struct hw_map_place *place, size_t n_tokens,
                                              struct hw_error *err);
-// An encoded chunk as it is, from malloc; taken over in any case.
+// An encoded chunk as it is; its data are taken over in any case.
 enum hw_status hw_trace_streams_append_raw(struct hw_trace_streams *streams,
                                            enum hw_dataset dataset, const hsize_t *offset,
-                                           void *data, size_t n_bytes, uint32_t filter_mask,
+                                           const struct hw_codec_chunk *chunk,
                                            struct hw_error *err);
 
 // Compresses and queues all full chunks.

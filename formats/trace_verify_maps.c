@@ -173,8 +173,8 @@ static enum hw_status check_head(struct hw_verify *verify, size_t index, size_t 
     if (axes->recorded != NULL && axes->recorded[layer * axes->n_heads + head] == 0) {
         return HW_OK;
     }
-    enum hw_status status =
-        hw_trace_read_map(trace, HW_DS_ATTENTION_PATTERN, index, layer, head, b->map, n, err);
+    struct hw_map_place place = {HW_DS_ATTENTION_PATTERN, index, layer, head};
+    enum hw_status status = hw_trace_read_map(trace, &place, b->map, n, err);
     struct map_check c = {
         .map = b->map,
         .row_sum = at_head(trace, HW_GROUP_ROOT, HW_AXIS_HEAD, number, b->row_sum, 1),
@@ -213,8 +213,8 @@ static enum hw_status read_scores(struct hw_verify *verify, size_t index, size_t
     for (size_t head = 0;
          head < n_heads && status == HW_OK && hw_trace_has(verify->trace, HW_DS_ATTENTION_SCORES);
          head++) {
-        status = hw_trace_read_map(verify->trace, HW_DS_ATTENTION_SCORES, index, layer, head, map,
-                                   n, err);
+        struct hw_map_place place = {HW_DS_ATTENTION_SCORES, index, layer, head};
+        status = hw_trace_read_map(verify->trace, &place, map, n, err);
         verify->report->n_values_read += n * n;
     }
     return status;

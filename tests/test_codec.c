@@ -48,9 +48,7 @@ START_TEST(chunks_come_back) {
                 }
                 if (sizes[s] > 0) {
                     unsigned char *out = malloc(sizes[s]);
-                    ck_assert_int_eq(hw_codec_decode(codec, chunk.data, chunk.n_bytes, widths[w],
-                                                     chunk.filter_mask, out, sizes[s], NULL),
-                                     HW_OK);
+                    ck_assert_int_eq(hw_codec_decode(codec, &chunk, out, sizes[s], NULL), HW_OK);
                     ck_assert_int_eq(memcmp(out, copy.data, sizes[s]), 0);
                     free(out);
                 }
@@ -109,17 +107,27 @@ START_TEST(broken_streams_are_refused) {
     unsigned char out[8192];
     struct hw_error err;
     for (size_t n = 0; n < chunk.n_bytes; n++) {
-        ck_assert_int_eq(hw_codec_decode(codec, chunk.data, n, 4, 0, out, 4096, &err), HW_INPUT);
+        ck_assert_int_eq(hw_codec_decode(codec, &(struct hw_codec_chunk){chunk.data, n, 4, 0, true},
+                                         out, 4096, &err),
+                         HW_INPUT);
     }
-    ck_assert_int_eq(hw_codec_decode(codec, chunk.data, chunk.n_bytes, 4, 0, out, 4095, &err),
-                     HW_INPUT);
-    ck_assert_int_eq(hw_codec_decode(codec, chunk.data, chunk.n_bytes, 4, 0, out, 4100, &err),
-                     HW_INPUT);
-    ck_assert_int_eq(hw_codec_decode(codec, chunk.data, chunk.n_bytes, 4, 2, out, 4096, &err),
-                     HW_INPUT);
+    ck_assert_int_eq(
+        hw_codec_decode(codec, &(struct hw_codec_chunk){chunk.data, chunk.n_bytes, 4, 0, true}, out,
+                        4095, &err),
+        HW_INPUT);
+    ck_assert_int_eq(
+        hw_codec_decode(codec, &(struct hw_codec_chunk){chunk.data, chunk.n_bytes, 4, 0, true}, out,
+                        4100, &err),
+        HW_INPUT);
+    ck_assert_int_eq(
+        hw_codec_decode(codec, &(struct hw_codec_chunk){chunk.data, chunk.n_bytes, 4, 2, true}, out,
+                        4096, &err),
+        HW_INPUT);
     ((unsigned char *)chunk.data)[chunk.n_bytes - 1] ^= 1; // the checksum
-    ck_assert_int_eq(hw_codec_decode(codec, chunk.data, chunk.n_bytes, 4, 0, out, 4096, &err),
-                     HW_INPUT);
+    ck_assert_int_eq(
+        hw_codec_decode(codec, &(struct hw_codec_chunk){chunk.data, chunk.n_bytes, 4, 0, true}, out,
+                        4096, &err),
+        HW_INPUT);
     free(chunk.data);
 }
 END_TEST

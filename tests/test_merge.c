@@ -85,7 +85,9 @@ static struct hw_trace *open_trace(const char *name) {
 static void check_values(struct hw_trace *trace) {
     struct hw_error err;
     float *map = malloc(257 * 257 * sizeof *map);
-    expect_ok(hw_trace_read_map(trace, HW_DS_ATTENTION_PATTERN, 5, 1, 2, map, 257, &err), &err);
+    expect_ok(hw_trace_read_map(trace, &(struct hw_map_place){HW_DS_ATTENTION_PATTERN, 5, 1, 2},
+                                map, 257, &err),
+              &err);
     for (size_t i = 0; i < 257; i += 32) {
         for (size_t j = 0; j < 257; j++) {
             // Rounding of a weight below 1 to half.

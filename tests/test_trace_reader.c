@@ -133,7 +133,9 @@ START_TEST(maps_come_back_in_every_width) {
         synthetic_layout(&layout, elements[e]);
         (void)unlink(path);
         ck_assert_int_eq(hw_trace_open(trace_folder_part(&layout, 1, 7), &trace, &err), HW_OK);
-        ck_assert_int_eq(hw_trace_read_map(trace, HW_DS_ATTENTION_PATTERN, 4, 1, 3, map, 257, &err),
+        ck_assert_int_eq(hw_trace_read_map(trace,
+                                           &(struct hw_map_place){HW_DS_ATTENTION_PATTERN, 4, 1, 3},
+                                           map, 257, &err),
                          HW_OK);
         for (size_t i = 0; i < 257; i += 16) {
             for (size_t j = 0; j < 257; j++) {
@@ -143,16 +145,23 @@ START_TEST(maps_come_back_in_every_width) {
         }
         float *tile = malloc(128 * 128 * sizeof *tile);
         ck_assert_int_eq(
-            hw_trace_read_tile(trace, HW_DS_ATTENTION_PATTERN, 5, 0, 0, 0, 0, tile, &err), HW_OK);
+            hw_trace_read_tile(trace, &(struct hw_map_place){HW_DS_ATTENTION_PATTERN, 5, 0, 0}, 0,
+                               0, tile, &err),
+            HW_OK);
         ck_assert(tile[39 * 128 + 1] > 0 && tile[1 * 128 + 39] == 0 && isnan(tile[40 * 128]));
         ck_assert_int_eq(
-            hw_trace_read_tile(trace, HW_DS_ATTENTION_PATTERN, 5, 0, 0, 2, 0, tile, &err), HW_OK);
+            hw_trace_read_tile(trace, &(struct hw_map_place){HW_DS_ATTENTION_PATTERN, 5, 0, 0}, 2,
+                               0, tile, &err),
+            HW_OK);
         ck_assert(isnan(tile[0])); // not stored
         ck_assert_int_eq(
-            hw_trace_read_tile(trace, HW_DS_ATTENTION_PATTERN, 5, 0, 0, 3, 0, tile, &err),
+            hw_trace_read_tile(trace, &(struct hw_map_place){HW_DS_ATTENTION_PATTERN, 5, 0, 0}, 3,
+                               0, tile, &err),
             HW_INPUT);
-        ck_assert_int_eq(
-            hw_trace_read_tile(trace, HW_DS_ATTENTION_SCORES, 4, 1, 3, 0, 0, tile, &err), HW_OK);
+        ck_assert_int_eq(hw_trace_read_tile(trace,
+                                            &(struct hw_map_place){HW_DS_ATTENTION_SCORES, 4, 1, 3},
+                                            0, 0, tile, &err),
+                         HW_OK);
         ck_assert(isnan(tile[1]) && tile[128] < 0);
         free(tile);
         hw_trace_close(&trace);
