@@ -177,8 +177,68 @@ START_TEST(beginnings_have_the_same_rows) {
         n_same += same_beginnings(&run, 0, &run, p);
     }
     ck_assert_uint_gt(n_same, 500000);
+    // This much work is shared out by every op.
+    for (options.n_threads = 2; options.n_threads <= 3; options.n_threads++) {
+        struct run again;
+        run_capture(model, &prompts, &options, &again);
+        for (size_t p = 0; p < N_BEGINNINGS; p++) {
+            ck_assert_uint_gt(same_rows(&run, p, &again, p), 1000);
+        }
+        run_close(&again);
+    }
     run_close(&run);
     run_prompts_free(&prompts);
+    hw_model_close(&model);
+}
+END_TEST
+
+// Maps too large for one call of the attention op are handed out some heads at a time: those of the
+// text's beginning are the same bits, and every head's last row has its own maximum.
+START_TEST(maps_of_many_calls_are_whole) {
+    enum { LONG = 16 * HW_MAP_TILE - 9, SHORT = 2 * HW_MAP_TILE, N_TILES = 3 };
+    if (_i == HW_LEVEL_REF || _i > (int)hw_cpu_level()) {
+        return;
+    }
+    struct hw_model *model = run_model("llama-gqa");
+    size_t n_heads = model->desc.n_heads;
+    size_t head_bytes = 2 * (16 * 17 / 2) * HW_MAP_TILE * HW_MAP_TILE * sizeof(float);
+    ck_assert_uint_gt(n_heads * head_bytes, HW_MAP_BYTES); // else there is one call
+    uint32_t *ids = calloc(LONG, sizeof *ids);
+    float *map = malloc((size_t)LONG * LONG * sizeof *map);
+    ck_assert(ids != NULL && map != NULL);
+    uint64_t state = 6;
+    for (size_t i = 0; i < LONG; i++) {
+        ids[i] = (uint32_t)(check_random_bits(&state) % 97);
+    }
+    struct hw_prompts prompts = {0};
+    struct run run;
+    struct run_options options = {.level = (enum hw_level)_i,
+                                  .records = {"attention,attention_maps,attention_scores"}};
+    run_prompts_add(&prompts, ids, LONG);
+    run_prompts_add(&prompts, ids, SHORT);
+    run_capture(model, &prompts, &options, &run);
+    for (size_t i = 0; i < model->desc.n_layers * n_heads; i++) {
+        size_t layer = i / n_heads;
+        size_t head = i % n_heads;
+        size_t edge;
+        size_t bytes = (size_t)N_TILES * HW_MAP_TILE * HW_MAP_TILE * sizeof(float);
+        for (int s = 0; s < 2; s++) {
+            enum hw_dataset dataset = s == 0 ? HW_DS_ATTENTION_PATTERN : HW_DS_ATTENTION_SCORES;
+            ck_assert_mem_eq(hw_destination_memory_map(run.memory, dataset, 0, layer, head, &edge),
+                             hw_destination_memory_map(run.memory, dataset, 1, layer, head, &edge),
+                             bytes);
+        }
+        ck_assert(run_map(&run, HW_DS_ATTENTION_PATTERN, 0, layer, head, map));
+        const float *last = map + (size_t)(LONG - 1) * LONG;
+        size_t at = (LONG - 1) * n_heads + head;
+        int32_t argmax = run_ints(&run, HW_DS_ATTENTION_ARGMAX, layer, 0)[at];
+        ck_assert_float_eq(last[argmax], run_floats(&run, HW_DS_ATTENTION_MAX, layer, 0)[at]);
+        ck_assert_float_eq(last[0], run_floats(&run, HW_DS_ATTENTION_FIRST, layer, 0)[at]);
+    }
+    run_close(&run);
+    run_prompts_free(&prompts);
+    free(map);
+    free(ids);
     hw_model_close(&model);
 }
 END_TEST
@@ -334,6 +394,7 @@ int main(void) {
     tcase_add_loop_test(tcase, neighbours_change_nothing, 0, n);
     tcase_add_loop_test(tcase, failed_prompts_change_nothing, 0, n);
     tcase_add_loop_test(tcase, beginnings_have_the_same_rows, 0, HW_N_LEVELS);
+    tcase_add_loop_test(tcase, maps_of_many_calls_are_whole, 0, HW_N_LEVELS);
     tcase_add_loop_test(tcase, other_records_change_nothing, 0, n);
     tcase_add_loop_test(tcase, selections_are_parts, 0, n);
     tcase_add_loop_test(tcase, positions_are_parts, 0, n);
