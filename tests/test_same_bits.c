@@ -186,6 +186,11 @@ START_TEST(beginnings_have_the_same_rows) {
         }
         run_close(&again);
     }
+    struct run chosen;
+    options.positions = "5,1020-1030"; // on both sides of a block's end
+    run_capture(model, &prompts, &options, &chosen);
+    ck_assert_uint_gt(same_rows(&run, 0, &chosen, 0), 1000);
+    run_close(&chosen);
     run_close(&run);
     run_prompts_free(&prompts);
     hw_model_close(&model);
