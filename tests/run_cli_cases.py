@@ -9,7 +9,7 @@ run_cli_cases.py PROGRAM CASES [NAME=VALUE...]: a case file has blocks like
     python CODE                               then a line of Python with h5py, to spoil a file
     $ headwater info $MODEL                   the command line, split as a shell would, without one
     stdin text                                one line for standard input
-    to /dev/full                              stdout goes there instead
+    to /dev/full                              stdout goes there instead; `to closed-pipe`: to a reader that has left
     exit 3                                    the exit code (0 where not said)
     out text                                  stands in stdout
     out! text                                 does not stand in stdout
@@ -89,6 +89,14 @@ def check(word, rest, run, folder, files):
     return None
 
 
+def open_stdout(to):
+    if to == "closed-pipe":
+        reader, writer = os.pipe()
+        os.close(reader)
+        return os.fdopen(writer, "w")
+    return open(to, "w", encoding="utf-8") if to else tempfile.TemporaryFile("w+")
+
+
 def run_case(steps, names, folder):
     """Runs one block; returns a list of what is wrong."""
     files, stdin, to, exit_code, words = {}, "", None, 0, None
@@ -122,13 +130,15 @@ def run_case(steps, names, folder):
         link = os.path.join(folder, words[0])
         os.symlink(program, link)
         program = link
-    with open(to, "w", encoding="utf-8") if to else tempfile.TemporaryFile("w+") as out:
+    with open_stdout(to) as out:
         done = subprocess.run([program] + words[1:], cwd=folder, input=stdin, stdout=out, stderr=subprocess.PIPE,
                               text=True, timeout=TIMEOUT_S, errors="replace")
         if not to:
             out.seek(0)
         done.stdout = "" if to else out.read()
     wrong = []
+    if to == "closed-pipe" and done.stderr:
+        wrong.append(f"a reader that leaves is no error to talk about: {done.stderr[:200]!r}")
     if done.returncode != exit_code:
         wrong.append(f"exit code {done.returncode} instead of {exit_code}: {done.stderr[:400]!r}")
     errors = [line for line in done.stderr.split("\n") if line]
