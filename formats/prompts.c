@@ -241,7 +241,11 @@ enum hw_status hw_prompts_read(const struct hw_prompt_source *source,
         status = read_lines(&reader, source->token_files[i], add_token_line, err);
     }
     if (status == HW_OK && reader.prompts.n == 0) {
-        status = hw_fail(err, HW_INPUT, "there is no prompt in what was given");
+        const char *first = source->n_files > 0         ? source->files[0]
+                            : source->n_token_files > 0 ? source->token_files[0]
+                                                        : "the command line";
+        status = hw_fail(err, HW_INPUT, "%s: there is no prompt (expected at least one, found 0)",
+                         first);
     }
     if (status != HW_OK) {
         hw_prompts_free(&reader.prompts);

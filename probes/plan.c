@@ -298,6 +298,9 @@ enum hw_status hw_plan_open(const struct hw_model *model, const struct hw_prompt
         hw_recording_open(&model->desc, prompts, &options->record, &plan.recording, err);
     if (status == HW_OK && options->positions != NULL) {
         status = hw_positions_parse(options->positions, &plan.positions, err);
+        status = status == HW_OK
+                     ? HW_OK
+                     : hw_fail_context(err, status, "--positions %s: ", options->positions);
     }
     for (size_t p = 0; p < prompts->n && status == HW_OK; p++) {
         plan.n_failed += prompts->items[p].status == HW_PROMPT_FAILED;
