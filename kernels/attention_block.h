@@ -1,5 +1,5 @@
-// One block of rows from queries to z and statistics. Included once by each architecture, after
-// attention_rows.h.
+// One block of rows from queries to z and statistics. Included once by each architecture, which
+// defines VEC, MASK, WIDTH, the sizes of its tiles and the vec_ operations before.
 #ifndef HW_ATTENTION_BLOCK_H
 #define HW_ATTENTION_BLOCK_H
 
@@ -160,13 +160,15 @@ static void finish_rows(const struct attention_plan *plan, const struct attentio
     }
     for (size_t r = 0; r < block->n_rows; r++) {
         before_softmax(plan, work, &block->rows[r], r);
-        float *score = work->score + r * plan->ld;
-        float *weight = work->weight + r * plan->ld;
-        size_t n = block->rows[r].n_seen;
+        struct softmax_row at = {.score = work->score + r * plan->ld,
+                                 .weight = work->weight + r * plan->ld,
+                                 .n = block->rows[r].n_seen,
+                                 .end = block->end,
+                                 .max = block->rows[r].max};
         if (plan->wants.row_statistics) {
-            row_softmax(score, weight, n, block->end, block->rows[r].max, true, &lanes, r);
+            row_softmax(&at, true, &lanes, r);
         } else {
-            row_softmax(score, weight, n, block->end, block->rows[r].max, false, &lanes, r);
+            row_softmax(&at, false, &lanes, r);
         }
     }
     lane_sums(lanes.weight, sums.weight);

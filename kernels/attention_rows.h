@@ -1,5 +1,4 @@
-// What is done along one row of scores: softmax, the row's statistics, top keys, maps. Included
-// once by each architecture, after attention_tiles.h.
+// What is done along one row of scores: softmax, the row's statistics, top keys, maps.
 #ifndef HW_ATTENTION_ROWS_H
 #define HW_ATTENTION_ROWS_H
 
@@ -15,67 +14,92 @@ struct row_lanes {
     VEC distance[BATCH_ROWS]; // of e (distance of the key)
 };
 
-// weight = exp(score - max) for n keys, 0 from there to `end`, where n <= end and end is a whole
-// number of panels. Even and odd vectors have sums of their own. weight may be score.
+// One row of the block's buffers; weight may be score.
+struct softmax_row {
+    float *score;
+    float *weight;
+    size_t n;   // keys that it sees
+    size_t end; // keys in the buffers, a whole number of panels
+    float max;  // of the scores
+};
+
+// The sums of a row; even and odd vectors have sums of their own.
+struct row_state {
+    VEC sum[2];     // of e = exp(s - max)
+    VEC far[2];     // of the sums before each step
+    VEC entropy[2]; // of e (s - max)
+    VEC total[2];   // of s
+};
+
+// Adds one vector: its exponentials, s - max, and scores, all 0 for keys that are not seen.
+INLINE void row_add(struct row_state *state, int x, VEC e, VEC t, VEC s,
+                    const bool with_statistics) {
+    if (with_statistics) {
+        state->far[x] = vec_add(state->far[x], state->sum[x]);
+        state->total[x] = vec_add(state->total[x], s);
+        state->entropy[x] = vec_fma(e, t, state->entropy[x]);
+    }
+    state->sum[x] = vec_add(state->sum[x], e);
+}
+
+// The end of a row from key j, where less than a step of two vectors is left to see: weights, and 0
+// up to at->end. Unseen scores become finite, since the key statistics multiply them by 0.
+INLINE void row_tail(const struct softmax_row *at, size_t j, struct row_state *state,
+                     const bool with_statistics) {
+    const VEC m = vec_set(at->max);
+    for (int x = 0; x < 2 && (x > 0 || j < at->n); x++, j += WIDTH) {
+        MASK is_seen = vec_first(j < at->n ? at->n - j : 0);
+        VEC s = vec_load(at->score + j);
+        VEC t = vec_pick(is_seen, vec_sub(s, m), vec_zero());
+        VEC e = vec_pick(is_seen, vec_exp(t), vec_zero());
+        row_add(state, x, e, t, vec_pick(is_seen, s, vec_zero()), with_statistics);
+        if (at->score != at->weight) {
+            vec_store(at->score + j, vec_pick(is_seen, s, m));
+        }
+        vec_store(at->weight + j, e);
+    }
+    for (; j < at->end; j += WIDTH) {
+        if (at->score != at->weight) {
+            vec_store(at->score + j, m);
+        }
+        vec_store(at->weight + j, vec_zero());
+    }
+}
+
+// weight = exp(score - max) for all keys that the row sees, 0 beyond; its sums go to row r of ret.
 //
 // Distances cost additions only: before a step of two vectors is added, the sums so far are added
 // to `far`; so what lies b steps before the last is there b times, and only the place within a step
 // is left to multiply by.
-INLINE void row_softmax(float *score, float *weight, size_t n, size_t end, float max,
-                        const bool with_statistics, struct row_lanes *ret, size_t r) {
-    const VEC m = vec_set(max);
-    VEC sum[2] = {vec_zero(), vec_zero()}, far[2] = {vec_zero(), vec_zero()};
-    VEC entropy[2] = {vec_zero(), vec_zero()}, total[2] = {vec_zero(), vec_zero()};
+INLINE void row_softmax(const struct softmax_row *at, const bool with_statistics,
+                        struct row_lanes *ret, size_t r) {
+    const VEC m = vec_set(at->max);
+    struct row_state state;
+    for (int x = 0; x < 2; x++) {
+        state.sum[x] = state.far[x] = state.entropy[x] = state.total[x] = vec_zero();
+    }
     size_t j = 0;
-    for (; j + 2 * WIDTH <= n; j += 2 * WIDTH) {
+    for (; j + 2 * WIDTH <= at->n; j += 2 * WIDTH) {
 #pragma GCC unroll 2
         for (int x = 0; x < 2; x++) {
-            VEC s = vec_load(score + j + (size_t)x * WIDTH);
+            VEC s = vec_load(at->score + j + (size_t)x * WIDTH);
             VEC t = vec_sub(s, m);
             VEC e = vec_exp(t);
-            if (with_statistics) {
-                far[x] = vec_add(far[x], sum[x]);
-                total[x] = vec_add(total[x], s);
-                entropy[x] = vec_fma(e, t, entropy[x]);
-            }
-            sum[x] = vec_add(sum[x], e);
-            vec_store(weight + j + (size_t)x * WIDTH, e);
+            row_add(&state, x, e, t, s, with_statistics);
+            vec_store(at->weight + j + (size_t)x * WIDTH, e);
         }
     }
-    size_t n_steps = hw_size_div_up(n, 2 * WIDTH);
-    for (int x = 0; x < 2 && j < n; x++) {
-        size_t at = j + (size_t)x * WIDTH;
-        MASK is_seen = vec_first(at < n ? n - at : 0);
-        VEC s = vec_load(score + at);
-        VEC t = vec_pick(is_seen, vec_sub(s, m), vec_zero());
-        VEC e = vec_pick(is_seen, vec_exp(t), vec_zero());
-        if (with_statistics) {
-            far[x] = vec_add(far[x], sum[x]);
-            total[x] = vec_add(total[x], vec_pick(is_seen, s, vec_zero()));
-            entropy[x] = vec_fma(e, t, entropy[x]);
-        }
-        sum[x] = vec_add(sum[x], e);
-        if (score != weight) {
-            vec_store(score + at,
-                      vec_pick(is_seen, s, m)); // finite: the key statistics multiply it by 0
-        }
-        vec_store(weight + at, e);
-    }
-    for (j = n_steps * 2 * WIDTH; j < end; j += WIDTH) {
-        if (score != weight) {
-            vec_store(score + j, m);
-        }
-        vec_store(weight + j, vec_zero());
-    }
-    ret->weight[r] = vec_add(sum[0], sum[1]);
+    row_tail(at, j, &state, with_statistics);
+    ret->weight[r] = vec_add(state.sum[0], state.sum[1]);
     if (with_statistics) {
-        VEC step = vec_set((float)(2 * WIDTH));
-        float last = (float)(n - 1) - (float)((n_steps - 1) * 2 * WIDTH);
-        VEC near0 = vec_mul(sum[0], vec_sub(vec_set(last), vec_count()));
-        VEC near1 = vec_mul(sum[1], vec_sub(vec_set(last - WIDTH), vec_count()));
-        ret->distance[r] = vec_fma(step, vec_add(far[0], far[1]), vec_add(near0, near1));
-        ret->entropy[r] = vec_add(entropy[0], entropy[1]);
-        ret->score[r] = vec_add(total[0], total[1]);
+        size_t n_steps = hw_size_div_up(at->n, 2 * WIDTH);
+        float last = (float)(at->n - 1) - (float)((n_steps - 1) * 2 * WIDTH);
+        VEC near0 = vec_mul(state.sum[0], vec_sub(vec_set(last), vec_count()));
+        VEC near1 = vec_mul(state.sum[1], vec_sub(vec_set(last - WIDTH), vec_count()));
+        ret->distance[r] = vec_fma(vec_set((float)(2 * WIDTH)), vec_add(state.far[0], state.far[1]),
+                                   vec_add(near0, near1));
+        ret->entropy[r] = vec_add(state.entropy[0], state.entropy[1]);
+        ret->score[r] = vec_add(state.total[0], state.total[1]);
     }
 }
 
