@@ -314,6 +314,32 @@ static enum hw_status open_folder(struct hw_run *run, struct hw_manifest *wanted
     return status != HW_OK ? status : count_parts(run, err);
 }
 
+// What may stand where the output goes: nothing, a regular file, and for overwriting one that is
+// HDF5 or empty. A mistyped name must not cost a device, a model or a list of prompts.
+static enum hw_status check_kind(const char *path, bool is_overwriting, struct hw_error *err) {
+    static const unsigned char signature[8] = {0x89, 'H', 'D', 'F', '\r', '\n', 0x1a, '\n'};
+    struct stat info;
+    if (stat(path, &info) != 0) {
+        return HW_OK;
+    }
+    if (!S_ISREG(info.st_mode)) {
+        return hw_fail(err, HW_OUTPUT, "%s: is no regular file (expected one, or a free name)",
+                       path);
+    }
+    unsigned char head[sizeof signature] = {0};
+    FILE *file = fopen(path, "rb");
+    size_t n = file != NULL ? fread(head, 1, sizeof head, file) : 0;
+    if (file != NULL) {
+        (void)fclose(file);
+    }
+    if (is_overwriting && info.st_size > 0 &&
+        (n != sizeof head || memcmp(head, signature, sizeof head) != 0)) {
+        return hw_fail(err, HW_OUTPUT, "%s: is no HDF5 file; --overwrite replaces only captures",
+                       path);
+    }
+    return HW_OK;
+}
+
 enum hw_status hw_run_open(const struct hw_run_options *options, struct hw_run **ret_run,
                            bool *ret_is_complete, struct hw_error *err) {
     struct hw_manifest wanted = {0};
@@ -335,6 +361,7 @@ enum hw_status hw_run_open(const struct hw_run_options *options, struct hw_run *
                          options->n_prompts, options->shard, run->options.n_shards);
     }
     status = status != HW_OK ? status : make_manifest(&run->options, &wanted, err);
+    status = status != HW_OK ? status : check_kind(run->out_path, options->is_overwriting, err);
     if (status == HW_OK && options->is_overwriting) {
         status = clear_folder(run->folder, err);
         if (status == HW_OK && exists(run->out_path) && unlink(run->out_path) != 0) {

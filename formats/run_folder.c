@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "formats/commit.h"
+#include "formats/trace_reader.h"
 
 enum hw_status hw_run_folder_walk(const char *folder,
                                   bool (*visit)(const char *name, void *context), void *context,
@@ -229,6 +230,16 @@ enum hw_status hw_run_folder_remove(const char *folder, struct hw_error *err) {
     return status;
 }
 
+static enum hw_status check_readable(const char *path, struct hw_error *err) {
+    struct hw_trace *trace = NULL;
+    struct hw_error inner;
+    enum hw_status status = hw_trace_open(path, &trace, &inner);
+    hw_trace_close(&trace);
+    return status == HW_OK
+               ? HW_OK
+               : hw_fail(err, HW_OUTPUT, "%s: was not written whole (is the disk full?)", path);
+}
+
 enum hw_status hw_run_folder_write_common(const char *folder, const struct hw_layout *layout,
                                           const struct hw_provenance *provenance,
                                           const struct hw_vocabulary *vocabulary,
@@ -263,6 +274,9 @@ enum hw_status hw_run_folder_write_common(const char *folder, const struct hw_la
         hw_trace_file_close(&file);
     }
     status = status != HW_OK ? status : hw_commit_sync(temporary, err);
+    // On a full disk the library can lose its last writes without a word, and every resumed run
+    // would trip over the file.
+    status = status != HW_OK ? status : check_readable(temporary, err);
     if (status == HW_OK && hw_commit_rename(temporary, path, err) != HW_OK) {
         // Another worker of the run was first, with the same content.
         status = stat(path, &info) == 0 ? HW_OK : HW_OUTPUT;

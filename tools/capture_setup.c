@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "tools/capture_options.h"
+#include "tools/progress.h"
 #include "tools/report.h"
 #include "tools/table.h"
 
@@ -181,27 +182,42 @@ enum hw_status hw_capture_print_estimate(const struct hw_invocation *in,
     if (in->common.json) {
         return print_estimate_json(setup, err);
     }
-    char text[6][32];
-    printf("%zu prompts, %zu tokens, longest %zu\n", setup->prompts.n, plan->n_tokens,
-           plan->engine.max_tokens);
-    printf("memory at peak     %s (weights %s, pass %s, records %s)\n",
-           hw_format_bytes(text[0], sizeof text[0], plan->peak_bytes),
-           hw_format_bytes(text[1], sizeof text[1], plan->weights_bytes),
-           hw_format_bytes(text[2], sizeof text[2], plan->session_bytes),
-           hw_format_bytes(text[3], sizeof text[3], plan->engine_bytes));
-    printf("records            %s uncompressed%s\n",
-           hw_format_bytes(text[0], sizeof text[0], plan->raw_bytes),
-           plan->bounds_bytes > 0 ? ", of which" : "");
+    char text[2][32];
+    printf("%zu prompts", setup->prompts.n);
+    if (plan->n_failed > 0) {
+        printf(" (%zu of them cannot run)", plan->n_failed);
+    }
+    printf(", %zu tokens", plan->n_tokens);
+    if (plan->max_generated > 0) {
+        printf(" and up to %zu generated", plan->max_generated);
+    }
+    printf(", longest %zu\n", setup->plan.recording.layout.max_tokens);
+    const struct {
+        const char *name;
+        uint64_t bytes;
+    } parts[] = {{"  weights", plan->weights_bytes},
+                 {"  pass", plan->session_bytes},
+                 {"  records", plan->engine_bytes},
+                 {"  output", plan->storage_bytes},
+                 {"  program, vocabulary", plan->base_bytes}};
+    printf("memory at peak         %s\n",
+           hw_format_bytes(text[0], sizeof text[0], plan->peak_bytes));
+    for (size_t i = 0; i < HW_LENGTH(parts); i++) {
+        printf("%-21s  %s\n", parts[i].name,
+               hw_format_bytes(text[0], sizeof text[0], parts[i].bytes));
+    }
+    printf("records, uncompressed  %s\n",
+           hw_format_bytes(text[0], sizeof text[0], plan->raw_bytes));
     if (plan->bounds_bytes > 0) {
-        printf("                   %s are upper bounds (generated tokens, table of massive "
-               "activations)\n",
+        printf("  upper bounds in it   %s (generated tokens, table of massive activations)\n",
                hw_format_bytes(text[0], sizeof text[0], plan->bounds_bytes));
     }
-    printf("file               %s to %s\n",
+    printf("file                   %s to %s\n",
            hw_format_bytes(text[0], sizeof text[0], plan->file_least),
            hw_format_bytes(text[1], sizeof text[1], plan->file_most));
-    printf("arithmetic         %.3g GFLOP\n", plan->flops / 1e9);
-    printf("time               about %.2g s on %d threads\n", plan->seconds,
-           plan->session.n_threads);
+    printf("arithmetic             %.0f GFLOP\n", plan->flops / 1e9);
+    printf("time                   about %s on %d thread%s\n",
+           hw_format_seconds(text[0], sizeof text[0], plan->seconds), plan->session.n_threads,
+           plan->session.n_threads == 1 ? "" : "s");
     return HW_OK;
 }

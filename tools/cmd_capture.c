@@ -10,6 +10,7 @@
 #include "tools/capture_options.h"
 #include "tools/command.h"
 #include "tools/progress.h"
+#include "tools/report.h"
 
 enum { MIB = 1 << 20 };
 
@@ -109,6 +110,9 @@ static enum hw_status check_options(const struct hw_invocation *in, struct hw_er
     if (opt->out == NULL && !opt->estimate) {
         return hw_fail(err, HW_USAGE, "capture needs --out FILE.h5 (or --estimate)");
     }
+    if (opt->out != NULL && opt->out[0] == '\0') {
+        return hw_fail(err, HW_USAGE, "--out needs a name (found an empty one)");
+    }
     if (opt->stop != NULL && opt->generate == 0) {
         return hw_fail(err, HW_USAGE, "--stop without --generate N");
     }
@@ -128,6 +132,19 @@ static void print_continuation(const struct hw_invocation *in) {
         (void)fprintf(stderr, "headwater: to continue: %s\n", command);
     }
     free(command);
+}
+
+// The result as JSON; a message that is there already, of prompts that failed, stays the status.
+static enum hw_status print_result(const struct hw_invocation *in,
+                                   const struct hw_capture_result *result, size_t n_tokens,
+                                   struct hw_error *err) {
+    const struct capture_options *opt = in->options;
+    return hw_json_print(
+        json_pack("{s:s, s:I, s:I, s:I, s:I, s:o, s:b}", "out", opt->out, "n_prompts",
+                  (json_int_t)result->n_prompts, "n_done", (json_int_t)result->n_done, "n_failed",
+                  (json_int_t)result->n_failed, "n_tokens", (json_int_t)n_tokens, "seconds",
+                  hw_json_real(result->seconds), "was_complete", (int)result->was_complete),
+        err);
 }
 
 static enum hw_status run_capture(struct hw_invocation *in, struct capture_setup *setup,
@@ -167,6 +184,11 @@ static enum hw_status run_capture(struct hw_invocation *in, struct capture_setup
     }
     if (result.was_opened && !is_done) {
         print_continuation(in);
+    }
+    if (is_done && in->common.json) {
+        struct hw_error inner;
+        enum hw_status printed = print_result(in, &result, setup->plan.n_tokens, &inner);
+        status = printed == HW_OK ? status : hw_fail(err, printed, "%s", inner.message);
     }
     return status;
 }
