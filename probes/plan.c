@@ -9,13 +9,13 @@
 #include "kernels/size.h"
 #include "probes/engine_internal.h"
 
-// Sizes are sums of products of counts that were capped one by one; beyond this they mean nothing
-// to anybody.
 enum {
-    CHUNK_TOKENS = 4096,
-    IMAGE_BYTES = 64 << 20
-}; // rows a chunk of the token axis holds at most; part built in memory
+    CHUNK_TOKENS = 4096,    // rows that a chunk of the token axis holds at most
+    IMAGE_BYTES = 64 << 20, // a part below this is built in memory
+};
 
+// Sizes are sums of products of counts that were capped one by one; beyond this they mean nothing to
+// anybody.
 static const uint64_t MOST_BYTES = (uint64_t)1 << 60;
 
 static uint64_t capped_mul(uint64_t a, uint64_t b) {

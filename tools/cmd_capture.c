@@ -59,7 +59,7 @@ static const struct hw_option options[] = {
                      "The capture. Parts are kept in FILE.h5.parts/ until it is complete; the same "
                      "command continues an interrupted run."),
     HW_OPTION_FLAG(struct capture_options, overwrite, "overwrite",
-                   "Replace FILE.h5 and start anew."),
+                   "Remove FILE.h5, if it is a capture, and start anew."),
     HW_OPTION_LIST(struct capture_options, labels, "label", "KEY=VALUE",
                    "A label kept as an attribute; may be repeated."),
     HW_OPTION_COUNT(struct capture_options, commit_every, "commit-every", "N", "64", 1, 1 << 20,
@@ -168,6 +168,9 @@ static enum hw_status run_capture(struct hw_invocation *in, struct capture_setup
                                  .progress = show_progress,
                                  .progress_self = &progress,
                                  .committed = end_progress};
+    hw_detail(in, "kernels: %s", setup->kernels);
+    hw_detail(in, "plan: %.1f MB at peak, %.0f GFLOP, about %.0f s", (double)setup->plan.peak_bytes / 1e6,
+              setup->plan.flops / 1e9, setup->plan.seconds);
     struct hw_capture_result result;
     catch_signals();
     status = hw_capture_run(&job, &run, &result, err);
