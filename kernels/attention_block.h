@@ -20,6 +20,16 @@ static void load_queries(const struct attention_plan *plan, const struct attenti
     }
 }
 
+// Remembers the rows' maxima so far.
+static void set_mark(const struct attention_work *work, struct attention_block *block,
+                     const VEC *max) {
+    float *mark = work->marks + block->n_marks * ATTENTION_ROWS * ATTENTION_LANES;
+    for (size_t r = 0; r < block->n_rows; r++) {
+        vec_store(mark + r * ATTENTION_LANES, max[r]);
+    }
+    block->n_marks++;
+}
+
 // Scores against all keys up to block->end, and every row's maximum over the keys that it sees.
 static void block_scores(const struct attention_plan *plan, const struct attention_work *work,
                          struct attention_block *block) {
@@ -27,6 +37,7 @@ static void block_scores(const struct attention_plan *plan, const struct attenti
     size_t kv_head = work->head_first / plan->group;
     size_t least_seen = block->n_seen - block->n_per_head + 1;
     VEC max[ATTENTION_ROWS];
+    block->n_marks = 0;
     for (size_t r = 0; r < block->n_rows; r++) {
         max[r] = vec_set(-INFINITY);
     }
@@ -47,6 +58,10 @@ static void block_scores(const struct attention_plan *plan, const struct attenti
         }
         if (at.first < seen_by_all) {
             score_panel(&at, true);
+            size_t done = at.first + ATTENTION_PANEL;
+            if (args->request.argmax != NULL && done % ATTENTION_MARK == 0) {
+                set_mark(work, block, max);
+            }
         } else {
             score_panel(&at, false);
         }
@@ -134,11 +149,13 @@ static void copy_row(const struct attention_plan *plan, const struct attention_w
 
 // What is taken from row r's scores before weights may take their place.
 static void before_softmax(const struct attention_plan *plan, const struct attention_work *work,
-                           const struct attention_row *row, size_t r) {
+                           const struct attention_row *row, size_t r, size_t n_marks) {
     const struct hw_attention_request *request = &plan->args->request;
     const float *score = work->score + r * plan->ld;
     if (request->argmax != NULL) {
-        request->argmax[row->out] = (int32_t)row_argmax(score, row->n_seen, row->max);
+        const float *marks = work->marks + r * ATTENTION_LANES;
+        size_t argmax = row_argmax(score, row->n_seen, row->max, marks, n_marks);
+        request->argmax[row->out] = (int32_t)argmax;
     }
     if (plan->wants.maps) {
         row_maps(plan, row, score, NULL);
@@ -159,7 +176,7 @@ static void finish_rows(const struct attention_plan *plan, const struct attentio
         lanes.weight[r] = lanes.entropy[r] = lanes.score[r] = lanes.distance[r] = vec_zero();
     }
     for (size_t r = 0; r < block->n_rows; r++) {
-        before_softmax(plan, work, &block->rows[r], r);
+        before_softmax(plan, work, &block->rows[r], r, block->n_marks);
         struct softmax_row at = {.score = work->score + r * plan->ld,
                                  .weight = work->weight + r * plan->ld,
                                  .n = block->rows[r].n_seen,

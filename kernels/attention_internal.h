@@ -91,6 +91,8 @@ enum {
     ATTENTION_PANEL = 32,  // keys of a panel: packed keys are [panel, d_head, 32]
     ATTENTION_CHUNK = 128, // keys that z and the key statistics take at a time
     ATTENTION_LANES = 16,  // channels of packed values are padded to a multiple of this
+    ATTENTION_MARK =
+        128, // keys from mark to mark of the rows' maxima so far, for finding them again
     ATTENTION_LONG = 8192, // beyond this many keys blocks have half the rows
 };
 
@@ -143,9 +145,11 @@ struct attention_work {
     float *chunk;     // [ATTENTION_CHUNK, d_pad], where values are padded on the way
     float *span_sum;  // [n_spans, n_keys_pad] sum of p over the rows of a span
     size_t *span_end; // [n_spans] keys that span_sum holds sums of
-    float *offset_sum;   // [n_offsets] of the rows of a head in a block, the largest offset first
-    int32_t *top_key;    // [ATTENTION_ROWS, n_top]
-    float *top_score;    // [ATTENTION_ROWS, n_top]
+    float *offset_sum; // [n_offsets] of the rows of a head in a block, the largest offset first
+    int32_t *top_key;  // [ATTENTION_ROWS, n_top]
+    float *top_score;  // [ATTENTION_ROWS, n_top]
+    float *marks; // [mark, ATTENTION_ROWS, ATTENTION_LANES] maxima of the keys before each mark,
+                  // lane by lane
     const float *keys;   // of the kv head, packed
     const float *values; // of the kv head, packed
     size_t head_first;   // of the task's n_heads heads
@@ -171,6 +175,7 @@ struct attention_block {
     size_t n_rows;
     size_t n_seen; // keys that its last row sees
     size_t end;    // n_seen up to a whole number of panels
+    size_t n_marks;
     struct attention_row rows[ATTENTION_ROWS];
 };
 

@@ -110,21 +110,34 @@ static void lane_sums(const VEC *lanes, float *ret) {
     }
 }
 
-// The lowest key whose score is the largest.
-static size_t row_argmax(const float *score, size_t n, float max) {
+// Bits of the 64 scores that equal m.
+INLINE uint64_t equal_of_64(const float *score, VEC m) {
+    uint64_t equal = 0;
+    for (size_t x = 0; x < 64; x += WIDTH) {
+        equal |= (uint64_t)vec_equal_bits(vec_load(score + x), m) << x;
+    }
+    return equal;
+}
+
+// The lowest key whose score is the largest. Maxima only grow from mark to mark, so the number of
+// marks without it leads there, and no branch has to be guessed on the way.
+static size_t row_argmax(const float *score, size_t n, float max, const float *marks,
+                         size_t n_marks) {
     const VEC m = vec_set(max);
-    size_t j = 0;
-    for (; j + 4 * WIDTH <= n; j += 4 * WIDTH) {
-        VEC low = vec_max(vec_load(score + j), vec_load(score + j + WIDTH));
-        VEC high = vec_max(vec_load(score + j + 2 * WIDTH), vec_load(score + j + 3 * WIDTH));
-        if (vec_equal_bits(vec_max(low, high), m) != 0) {
-            uint64_t equal = 0;
-            for (int x = 3; x >= 0; x--) {
-                VEC s = vec_load(score + j + (size_t)x * WIDTH);
-                equal = equal << WIDTH | vec_equal_bits(s, m);
-            }
-            return j + (size_t)__builtin_ctzll(equal);
-        }
+    size_t n_without = 0;
+    for (size_t i = 0; i < n_marks; i++) {
+        VEC mark = vec_load(marks + i * ATTENTION_ROWS * ATTENTION_LANES);
+        n_without += vec_equal_bits(mark, m) == 0;
+    }
+    size_t j = n_without * ATTENTION_MARK;
+    if (n_without < n_marks) {
+        uint64_t low = equal_of_64(score + j, m);
+        uint64_t high = equal_of_64(score + j + 64, m);
+        // The highest bit keeps the count defined; a score that the mark saw is always found
+        // before.
+        size_t in_low = (size_t)__builtin_ctzll(low | 1ull << 63);
+        size_t in_high = (size_t)__builtin_ctzll(high | 1ull << 63);
+        return j + (low != 0 ? in_low : 64 + in_high);
     }
     for (; j < n; j += WIDTH) {
         unsigned equal = vec_equal_bits(vec_load(score + j), m);

@@ -110,6 +110,8 @@ static size_t thread_buffers(const struct attention_plan *plan, char *base,
     size_t offset_sum = take(&at, n_offsets * sizeof(float));
     size_t top_key = take(&at, ATTENTION_ROWS * n_top * sizeof(int32_t));
     size_t top_score = take(&at, ATTENTION_ROWS * n_top * sizeof(float));
+    size_t n_marks = request->argmax != NULL ? args->n_keys / ATTENTION_MARK : 0;
+    size_t marks = take(&at, n_marks * ATTENTION_ROWS * ATTENTION_LANES * sizeof(float));
     if (base != NULL) {
         *work = (struct attention_work){.score = (float *)(base + score),
                                         .weight = (float *)(base + weight),
@@ -121,7 +123,8 @@ static size_t thread_buffers(const struct attention_plan *plan, char *base,
                                         .span_end = (size_t *)(base + span_end),
                                         .offset_sum = (float *)(base + offset_sum),
                                         .top_key = (int32_t *)(base + top_key),
-                                        .top_score = (float *)(base + top_score)};
+                                        .top_score = (float *)(base + top_score),
+                                        .marks = (float *)(base + marks)};
         memset(work->span_end, 0, n_spans * sizeof(size_t));
     }
     return at;
