@@ -242,8 +242,9 @@ static enum hw_status take_ids(const struct prompt_build *build, struct hw_error
     }
     if (options->hard_limit > 0 && n > options->hard_limit) {
         return hw_fail(err, HW_INPUT,
-                       "the prompt has %zu tokens, more than the %zu that this model can place", n,
-                       options->hard_limit);
+                       "the prompt has %zu tokens, more than the %zu that this model can place "
+                       "(--max-tokens cuts)",
+                       n, options->hard_limit);
     }
     prompt->ids = malloc(n * sizeof *prompt->ids);
     if (prompt->ids == NULL) {

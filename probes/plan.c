@@ -14,8 +14,8 @@ enum {
     IMAGE_BYTES = 64 << 20, // a part below this is built in memory
 };
 
-// Sizes are sums of products of counts that were capped one by one; beyond this they mean nothing to
-// anybody.
+// Sizes are sums of products of counts that were capped one by one; beyond this they mean nothing
+// to anybody.
 static const uint64_t MOST_BYTES = (uint64_t)1 << 60;
 
 static uint64_t capped_mul(uint64_t a, uint64_t b) {
@@ -301,6 +301,12 @@ enum hw_status hw_plan_open(const struct hw_model *model, const struct hw_prompt
         status = status == HW_OK
                      ? HW_OK
                      : hw_fail_context(err, status, "--positions %s: ", options->positions);
+    }
+    const bool *has = plan.recording.layout.has;
+    if (status == HW_OK && options->positions != NULL && !has[HW_DS_ACTIVATIONS_TOKEN_POSITION] &&
+        !has[HW_DS_LOGITS_TOKEN_POSITION]) {
+        status = hw_fail(err, HW_USAGE,
+                         "--positions narrows activations and logits, and none are recorded");
     }
     for (size_t p = 0; p < prompts->n && status == HW_OK; p++) {
         plan.n_failed += prompts->items[p].status == HW_PROMPT_FAILED;

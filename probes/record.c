@@ -135,6 +135,13 @@ static enum hw_status select_heads(struct builder *b, bool is_by_depth, const ch
         return hw_selector_layers(selector, "depth", n_layers + 1, b->depths, err);
     }
     enum hw_status status = hw_selector_heads(selector, n_layers, n_heads, b->heads, err);
+    bool is_any = false;
+    for (size_t i = 0; i < n_layers * n_heads; i++) {
+        is_any = is_any || b->heads[i];
+    }
+    if (status == HW_OK && !is_any) {
+        return hw_fail(err, HW_USAGE, "%s selects no head", selector);
+    }
     for (size_t i = 0; i <= n_layers && status == HW_OK; i++) {
         b->depths[i] = false; // the state that a chosen layer reads, and the one it leaves
         for (size_t h = 0; h < n_heads; h++) {

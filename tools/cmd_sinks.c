@@ -84,6 +84,10 @@ static void print_head(const struct hw_trace *trace, const struct hw_sinks *sink
     } else {
         (void)printf(", T = %zu to %zu\n", sinks->min_tokens, sinks->max_tokens);
     }
+    if (sinks->n_prompts == 0) {
+        (void)printf("no prompt has two tokens or more, so there are no sinks to speak of\n");
+        return;
+    }
     (void)printf("sink heads (alpha of the first token > %g): %.1f %% of %zu",
                  sinks->options.epsilon, 100 * sinks->first_rate, sinks->n_recorded);
     if (sinks->has_tokens) {
