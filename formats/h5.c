@@ -165,12 +165,14 @@ enum hw_status hw_h5_open(const char *path, hid_t *ret_file, struct hw_error *er
     hid_t properties = H5Pcreate(H5P_FILE_ACCESS);
     (void)H5Pset_cache(properties, 0, 521, 1 << 18, 0.75);
     hid_t file = H5Fopen(path, H5F_ACC_RDONLY, properties);
+    // Before any other call, which would forget the reason.
+    enum hw_status status =
+        file >= 0 ? HW_OK : hw_h5_fail(err, HW_INPUT, "%s: is no HDF5 file that can be read", path);
     hw_h5_close(&properties);
-    if (file < 0) {
-        return hw_h5_fail(err, HW_INPUT, "%s: is no HDF5 file that can be read", path);
+    if (status == HW_OK) {
+        *ret_file = file;
     }
-    *ret_file = file;
-    return HW_OK;
+    return status;
 }
 
 enum hw_status hw_h5_create_group(hid_t parent, const char *name, hid_t *ret_group,

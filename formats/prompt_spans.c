@@ -62,9 +62,9 @@ static enum hw_status span_by_text(const struct prompt_build *build, const char 
         }
     }
     const char *needle = "";
-    enum hw_status status = hw_prompt_check_string(text, "the text of a span", false, &needle, err);
+    enum hw_status status = hw_prompt_check_string(text, "the text", false, &needle, err);
     if (status != HW_OK) {
-        return status;
+        return hw_fail_context(err, status, "span '%s': ", name);
     }
     size_t first;
     if (!find_text(build, needle, occurrence, &first)) {
@@ -84,9 +84,15 @@ static enum hw_status span_by_range(const struct prompt_build *build, const char
     if (json_array_size(value) != 2 || !json_is_integer(first) || !json_is_integer(end) ||
         json_integer_value(first) < 0 || json_integer_value(first) >= json_integer_value(end) ||
         (uint64_t)json_integer_value(end) > build->tokens.n) {
+        char *found = json_dumps(value, JSON_COMPACT);
+        char shown[80];
+        (void)hw_escape(shown, sizeof shown, found != NULL ? found : "",
+                        found != NULL ? strlen(found) : 0);
+        free(found);
         return hw_fail(err, HW_INPUT,
-                       "span '%s' is not [first, end] with 0 <= first < end <= %zu tokens", name,
-                       build->tokens.n);
+                       "span '%s' is not [first, end] with 0 <= first < end <= %zu tokens (found "
+                       "%s)",
+                       name, build->tokens.n, shown);
     }
     span->first = (int32_t)json_integer_value(first);
     span->end = (int32_t)json_integer_value(end);

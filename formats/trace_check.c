@@ -169,6 +169,25 @@ static enum hw_status check_backing(hid_t dataset, const char *name, hid_t space
     return HW_OK;
 }
 
+static enum hw_status fail_type(const char *name, hid_t type, enum hw_dataset dataset,
+                                struct hw_error *err) {
+    static const char *const names[] = {"f4", "f2", "u2", "i4", "i8", "u1", "text"};
+    char allowed[60] = "";
+    size_t at = 0;
+    for (int e = 0; e <= HW_ELEMENT_VSTR; e++) {
+        if (is_element_allowed(dataset, (enum hw_element)e)) {
+            at += (size_t)snprintf(allowed + at, sizeof allowed - at, "%s%s", at > 0 ? " or " : "",
+                                   names[e]);
+        }
+    }
+    static const char *const kinds[] = {"integer", "float",    "time",     "text",
+                                        "bits",    "opaque",   "compound", "reference",
+                                        "enum",    "variable", "array"};
+    int kind = (int)H5Tget_class(type);
+    return hw_fail(err, HW_INPUT, "%s: type: expected %s, found %s of %zu bytes", name, allowed,
+                   kind >= 0 && kind < 11 ? kinds[kind] : "another", H5Tget_size(type));
+}
+
 static enum hw_status check_dataset(hid_t group, enum hw_dataset dataset, bool may_be_virtual,
                                     struct hw_trace_shape *shape, struct hw_error *err) {
     const struct hw_schema_row *row = hw_schema_row(dataset);
@@ -183,7 +202,7 @@ static enum hw_status check_dataset(hid_t group, enum hw_dataset dataset, bool m
     if (type < 0 || space < 0) {
         status = hw_h5_fail(err, HW_INPUT, "%s: cannot be opened", name);
     } else if (!hw_h5_element(type, &element) || !is_element_allowed(dataset, element)) {
-        status = hw_fail(err, HW_INPUT, "%s: its type is not that of the format", name);
+        status = fail_type(name, type, dataset, err);
     } else {
         size_t element_bytes = element == HW_ELEMENT_VSTR ? 16 : hw_element_bytes(element);
         status = check_lengths(name, dataset, space, element_bytes, shape, err);
@@ -234,9 +253,13 @@ static enum hw_status check_scale(hid_t group, enum hw_group number, enum hw_axi
 
 static enum hw_status check_version(hid_t root, struct hw_error *err) {
     char *name = NULL, *version = NULL;
-    enum hw_status status = hw_h5_get_text(root, "format_name", &name, err);
-    if (status == HW_OK && strcmp(name, "headwater capture") != 0) {
-        status = hw_fail(err, HW_INPUT, "is not a capture of headwater (format_name differs)");
+    enum hw_status status = hw_h5_get_text(root, "format_name", &name, NULL);
+    if (status != HW_OK || strcmp(name, "headwater capture") != 0) {
+        char safe[80];
+        const char *found = name != NULL ? name : "none";
+        status = hw_fail(err, HW_INPUT,
+                         "is not a capture (expected format_name \"headwater capture\", found %s)",
+                         hw_escape(safe, sizeof safe, found, strlen(found)));
     }
     status = status != HW_OK ? status : hw_h5_get_text(root, "format_version", &version, err);
     if (status == HW_OK && strncmp(version, "1.", 2) != 0) {

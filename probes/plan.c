@@ -290,6 +290,31 @@ static enum hw_status add_memory(struct hw_plan *plan, const struct hw_model *mo
     return HW_OK;
 }
 
+// Positions that select nothing are a slip of the pen: no token of any prompt, or a span that none
+// has.
+static enum hw_status check_positions(const struct hw_plan *plan, const struct hw_prompts *prompts,
+                                      const char *text, struct hw_error *err) {
+    const char *name;
+    for (size_t i = 0; (name = hw_positions_span(plan->positions, i)) != NULL; i++) {
+        bool is_found = false;
+        for (size_t p = 0; p < prompts->n && !is_found; p++) {
+            for (size_t s = 0; s < prompts->items[p].n_spans && !is_found; s++) {
+                is_found = strcmp(prompts->items[p].spans[s].name, name) == 0;
+            }
+        }
+        if (!is_found) {
+            return hw_fail(err, HW_USAGE, "--positions %s: no prompt has a span '%s'", text, name);
+        }
+    }
+    uint64_t rows = 0;
+    for (size_t p = 0; p < prompts->n; p++) {
+        rows += narrowed_rows(plan, &prompts->items[p]);
+    }
+    return rows > 0 || plan->n_failed == prompts->n
+               ? HW_OK
+               : hw_fail(err, HW_USAGE, "--positions %s: selects no token of any prompt", text);
+}
+
 enum hw_status hw_plan_open(const struct hw_model *model, const struct hw_prompts *prompts,
                             const struct hw_plan_options *options, struct hw_plan *ret_plan,
                             struct hw_error *err) {
@@ -322,6 +347,9 @@ enum hw_status hw_plan_open(const struct hw_model *model, const struct hw_prompt
         .max_generate = options->record.max_generate,
         .positions = plan.positions,
     };
+    if (status == HW_OK && options->positions != NULL) {
+        status = check_positions(ret_plan, prompts, options->positions, err);
+    }
     status = status == HW_OK ? add_memory(ret_plan, model, prompts, options, err) : status;
     if (status != HW_OK) {
         hw_plan_close(ret_plan);

@@ -131,18 +131,16 @@ static enum hw_status select_heads(struct builder *b, bool is_by_depth, const ch
     if (selector == NULL) {
         return HW_OK;
     }
-    if (is_by_depth) {
-        return hw_selector_layers(selector, "depth", n_layers + 1, b->depths, err);
+    enum hw_status status =
+        is_by_depth ? hw_selector_layers(selector, "depth", n_layers + 1, b->depths, err)
+                    : hw_selector_heads(selector, n_layers, n_heads, b->heads, err);
+    const bool *chosen = is_by_depth ? b->depths : b->heads;
+    size_t n_chosen = is_by_depth ? n_layers + 1 : n_layers * n_heads;
+    if (status == HW_OK && memchr(chosen, true, n_chosen) == NULL) {
+        return hw_fail(err, HW_USAGE, "%s selects %s", selector,
+                       is_by_depth ? "no depth" : "no head");
     }
-    enum hw_status status = hw_selector_heads(selector, n_layers, n_heads, b->heads, err);
-    bool is_any = false;
-    for (size_t i = 0; i < n_layers * n_heads; i++) {
-        is_any = is_any || b->heads[i];
-    }
-    if (status == HW_OK && !is_any) {
-        return hw_fail(err, HW_USAGE, "%s selects no head", selector);
-    }
-    for (size_t i = 0; i <= n_layers && status == HW_OK; i++) {
+    for (size_t i = 0; i <= n_layers && status == HW_OK && !is_by_depth; i++) {
         b->depths[i] = false; // the state that a chosen layer reads, and the one it leaves
         for (size_t h = 0; h < n_heads; h++) {
             b->depths[i] = b->depths[i] || (i < n_layers && b->heads[i * n_heads + h]) ||

@@ -178,6 +178,12 @@ class KillTest:
             problems += [] if file.read() == "precious" else ["it was changed"]
         problems += [] if not os.path.exists(out + ".parts") else ["a folder was left"]
         cr.check("an existing file is kept without --overwrite", problems)
+        problems = self.refused(out, ["run.h5", "--overwrite"], "--overwrite")
+        cr.check("and with it too, where it is no capture", problems)
+        os.unlink(out)
+        with open(out, "wb") as file:
+            file.write(b"\x89HDF\r\n\x1a\nno more")
+        cr.check("half a capture is kept without --overwrite", self.refused(out, ["run.h5: exists", "--overwrite"]))
         code, text = self.runs.run(out, "--overwrite")
         cr.check("and replaced with it",
                  ([] if code == 0 else [f"exit code {code}: {text}"]) + self.runs.differs(self.reference, out))

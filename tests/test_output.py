@@ -5,9 +5,9 @@ Usage: test_output.py HEADWATER TRACE_EQUAL SOURCE. Prints TAP. The full disk is
 the size of files, and real: a small tmpfs in a mount namespace of its own (skipped with the reason where that is not
 permitted).
 """
+import concurrent.futures
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -66,46 +66,50 @@ class OutputTest:
             return [f"the continued run ended with {code}: {text}"]
         return runs.differs(reference, out) + cr.leftovers(out)
 
-    def test_faults(self):
+    def full_at(self, point, n):
+        """The disk is full at one passage of a step; what is wrong with how that ends."""
+        out = self.place(f"fault-{point}-{n}")
+        code, text = self.small.run(out, "--fault", f"{point}:{n}:full")
+        wrong = self.told(code, text)
+        if point in EACH_PART:
+            # The part itself was renamed before the last two steps.
+            n_kept = n if point in ("part-renamed", "journalled") else n - 1
+            if len(cr.parts(out)) != n_kept:
+                wrong.append(f"{len(cr.parts(out))} parts are kept instead of {n_kept}")
+            if "to continue: " not in text:
+                wrong.append(f"the command that continues is not told: {text}")
+        elif point.startswith("merge-") and len(cr.parts(out)) != PASSAGES[-1]:
+            wrong.append("not every part is kept")
+        wrong += self.conclude(self.small, self.small_reference, out)
+        shutil.rmtree(os.path.dirname(out))
+        return [f"{point}:{n}: {one}" for one in wrong]
+
+    def test_faults(self, pool):
         points = [(point, 1) for point in ONCE] + [(point, n) for point in EACH_PART for n in PASSAGES]
-        problems = []
-        for point, n in points:
-            out = self.place(f"fault-{point}-{n}")
-            code, text = self.small.run(out, "--fault", f"{point}:{n}:full")
-            wrong = self.told(code, text)
-            if point in EACH_PART:
-                # The part itself was renamed before the last two steps.
-                n_kept = n if point in ("part-renamed", "journalled") else n - 1
-                if len(cr.parts(out)) != n_kept:
-                    wrong.append(f"{len(cr.parts(out))} parts are kept instead of {n_kept}")
-                if "to continue: " not in text:
-                    wrong.append(f"the command that continues is not told: {text}")
-            elif point.startswith("merge-") and len(cr.parts(out)) != PASSAGES[-1]:
-                wrong.append("not every part is kept")
-            wrong += self.conclude(self.small, self.small_reference, out)
-            problems += [f"{point}:{n}: {one}" for one in wrong]
-            shutil.rmtree(os.path.dirname(out))
+        results = [pool.submit(self.full_at, *point) for point in points]
+        problems = [one for result in results for one in result.result()]
         cr.check(f"a full disk at each of {len(points)} passages of a step is exit 5, and goes on", problems)
 
     def limited(self, runs, reference, n_bytes, name):
         """One run under a limit on file sizes, continued without it; what is wrong, and whether it failed."""
         out = self.place(f"limit-{name}-{n_bytes}")
-        code, text = runs.run(out, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, n_bytes)))
+        code, text = runs.run_command(["prlimit", f"--fsize={n_bytes}", *runs.command(out)])
         wrong = [] if code == 0 else self.told(code, text)
         kept = cr.parts(out)
         wrong += self.conclude(runs, reference, out)
         shutil.rmtree(os.path.dirname(out))
         return [f"limit {n_bytes}: {one}" for one in wrong], code != 0, len(kept)
 
-    def test_limits(self):
+    def test_limits(self, pool):
         for name, runs, reference, n_limits in (("small", self.small, self.small_reference, 10),
                                                 ("large", self.large, self.large_reference, 6)):
             size = os.path.getsize(reference)
             # From where the manifest does not fit to where all does.
             limits = [100, 2000] + [int(size * (i + 0.5) / n_limits) for i in range(n_limits)] + [size * 2]
             problems, failed, kept = [], 0, set()
-            for limit in limits:
-                wrong, is_failed, n_kept = self.limited(runs, reference, limit, name)
+            results = [pool.submit(self.limited, runs, reference, limit, name) for limit in limits]
+            for result in results:
+                wrong, is_failed, n_kept = result.result()
                 problems += wrong
                 failed += is_failed
                 kept.add(n_kept)
@@ -125,8 +129,8 @@ class OutputTest:
         failing("output in a folder that is not there", missing, [missing + ".parts", "No such file or directory"])
         folder = os.path.join(self.folder, "a-folder.h5")
         os.makedirs(folder)
-        failing("output that is a folder", folder, [folder, "is a folder"])
-        failing("output that is a folder, with --overwrite", folder, [folder, "folder"], "--overwrite")
+        failing("output that is a folder", folder, [folder, "is no regular file"])
+        failing("output that is a folder, with --overwrite", folder, [folder, "is no regular file"], "--overwrite")
         cr.check("the folder is still there", os.path.isdir(folder) and not os.path.exists(folder + ".parts"))
         file = os.path.join(self.folder, "a-file")
         with open(file, "w", encoding="ascii") as stream:
@@ -248,8 +252,13 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         test = OutputTest(program, trace_equal, source, folder)
         test.make_references()
-        for part in (test.test_faults, test.test_limits, test.test_places, test.test_disks):
-            part()
+        with concurrent.futures.ThreadPoolExecutor(max_workers=2) as pool:
+            disks = pool.submit(test.test_disks)
+            test.test_faults(pool)
+            test.test_limits(pool)
+            places = pool.submit(test.test_places)
+            places.result()
+            disks.result()
     return cr.finish()
 
 

@@ -222,11 +222,11 @@ const struct hw_command hw_command_capture = {
                    "A run that was stopped or killed continues with the same command. Results "
                    "never depend on --threads, on "
                    "the order of prompts, or on what else is recorded.",
-    .examples =
-        "headwater capture --model smollm2.gguf --prompts prompts.jsonl --out run.h5\n"
-        "headwater capture --model M --text \"Hello world\" --record default --record "
-        "attention_maps:4-8 --out run.h5\n"
-        "headwater capture --model M --prompts P --generate 50 --record decode_top --out run.h5\n",
+    .examples = "headwater capture --model smollm2.gguf --prompts prompts.jsonl --out run.h5\n"
+                "headwater capture --model M --text \"Hello world\" --out run.h5 \\\n"
+                "    --record default --record attention_maps:4-8\n"
+                "headwater capture --model M --prompts P --out run.h5 \\\n"
+                "    --generate 50 --record decode_top\n",
     .common = HW_COMMON_JSON | HW_COMMON_PROGRESS | HW_COMMON_THREADS | HW_COMMON_MEMORY |
               HW_COMMON_QUIET | HW_COMMON_VERBOSE,
     .options = options,

@@ -80,10 +80,17 @@ bool hw_invocation_has(const struct hw_invocation *in, const char *name) {
     return false;
 }
 
+// A message may quote what stands in a file: nothing of it shall move the cursor.
+static void say(const char *prefix, const char *message) {
+    char safe[2 * HW_ERROR_BYTES];
+    (void)fprintf(stderr, "headwater: %s%s\n", prefix,
+                  hw_escape(safe, sizeof safe, message, strlen(message)));
+}
+
 static void print_line(const char *format, va_list args) {
     char message[HW_ERROR_BYTES];
     (void)vsnprintf(message, sizeof message, format, args);
-    (void)fprintf(stderr, "headwater: %s\n", message);
+    say("", message);
 }
 
 void hw_note(const struct hw_invocation *in, const char *format, ...) {
@@ -196,14 +203,13 @@ static int finish(enum hw_status status, int signal_number, struct hw_error *err
     struct hw_error output_error = {HW_OK, ""};
     enum hw_status output = finish_stdout(&output_error);
     if (err->message[0] != '\0' && status != HW_OK) {
-        (void)fprintf(stderr, "headwater: %s%s\n", status == HW_INTERNAL ? "internal error: " : "",
-                      err->message);
+        say(status == HW_INTERNAL ? "internal error: " : "", err->message);
     }
     if (output == HW_STOPPED && status == HW_OK) {
         return 128 + SIGPIPE; // as every other program in a pipeline, without a word
     }
     if (output == HW_OUTPUT && status == HW_OK) {
-        (void)fprintf(stderr, "headwater: %s\n", output_error.message);
+        say("", output_error.message);
         return (int)HW_OUTPUT;
     }
     return exit_code(status, signal_number);

@@ -177,7 +177,10 @@ enum hw_status hw_model_open(const char *path, struct hw_model **ret_model, stru
         status = bind(model, &layout, err);
     }
     if (status != HW_OK) {
-        status = hw_fail_context(err, status, "%s: ", path);
+        // What the container says names its file already: of a split model, perhaps another one.
+        status = err != NULL && strncmp(err->message, path, strlen(path)) == 0
+                     ? status
+                     : hw_fail_context(err, status, "%s: ", path);
         goto cleanup;
     }
     *ret_model = model;
