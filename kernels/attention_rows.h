@@ -1,4 +1,5 @@
 // What is done along one row of scores: softmax, the row's statistics, top keys, maps.
+// Included once by each architecture, after its vectors.
 #ifndef HW_ATTENTION_ROWS_H
 #define HW_ATTENTION_ROWS_H
 
