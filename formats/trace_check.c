@@ -253,8 +253,9 @@ static enum hw_status check_scale(hid_t group, enum hw_group number, enum hw_axi
 
 static enum hw_status check_version(hid_t root, struct hw_error *err) {
     char *name = NULL, *version = NULL;
-    enum hw_status status = hw_h5_get_text(root, "format_name", &name, NULL);
-    if (status != HW_OK || strcmp(name, "headwater capture") != 0) {
+    enum hw_status status = hw_h5_get_text(root, "format_name", &name, err);
+    bool is_other = status == HW_OK && strcmp(name, "headwater capture") != 0;
+    if (status == HW_INPUT || is_other) {
         char safe[80];
         const char *found = name != NULL ? name : "none";
         status = hw_fail(err, HW_INPUT,

@@ -252,10 +252,10 @@ START_TEST(foreign_type_is_refused) {
     hsize_t dims[1] = {445};
     hid_t file = change();
     replace(file, "final_norm", H5T_IEEE_F64LE, 1, dims, H5P_DEFAULT);
-    expect_refusal(file, "final_norm: its type");
+    expect_refusal(file, "final_norm: type: expected f4, found float of 8 bytes");
     file = change();
     replace(file, "final_norm", H5T_IEEE_F32BE, 1, dims, H5P_DEFAULT);
-    expect_refusal(file, "final_norm: its type");
+    expect_refusal(file, "final_norm: type: expected f4");
 }
 END_TEST
 
