@@ -1,4 +1,4 @@
-// A run: the folder RUN.h5.parts beside the output, from the first block of prompts to the merged file. formats.md-like protocol: manifest, parts committed
+// A run: the folder RUN.h5.parts beside the output, from the first block of prompts to the merged file. The protocol (docs/file-format.md): manifest, parts committed
 // by rename, journal, merge; a run that was killed at any moment continues where it stopped.
 #ifndef HW_RUN_H
 #define HW_RUN_H

@@ -1,5 +1,5 @@
-// What tests of ops share: values to feed them, buffers with guards, and the comparisons of
-// design.md, section 6.
+// What tests of ops share: values to feed them, buffers with guards, and the comparisons:
+// bounds follow from a plain version in the same precision, never from a chosen number.
 //
 // A comparison returns false and says why in check_op_message(); tests write
 // ck_assert_msg(check_..., "%s", check_op_message()). To run a test on every level:
