@@ -297,25 +297,3 @@ enum hw_status hw_h5_write_text(hid_t group, const char *name, const char *text,
     return status;
 }
 
-enum hw_status hw_h5_read_text(hid_t group, const char *name, char **ret_text,
-                               struct hw_error *err) {
-    char *text = NULL;
-    enum hw_status status = HW_OK;
-    hid_t dataset = -1, type = -1, space = -1;
-    if (H5Lexists(group, name, H5P_DEFAULT) <= 0) {
-        return hw_fail(err, HW_INPUT, "%s is missing", name);
-    }
-    dataset = H5Dopen2(group, name, H5P_DEFAULT);
-    type = dataset < 0 ? -1 : H5Dget_type(dataset);
-    space = dataset < 0 ? -1 : H5Dget_space(dataset);
-    if (type < 0 || space < 0 || H5Tis_variable_str(type) <= 0 ||
-        H5Sget_simple_extent_npoints(space) != 1) {
-        status = hw_fail(err, HW_INPUT, "%s is not one string", name);
-    } else if (H5Dread(dataset, text_type, H5S_ALL, H5S_ALL, H5P_DEFAULT, &text) < 0) {
-        status = hw_h5_fail(err, HW_INPUT, "%s: cannot be read", name);
-    }
-    hw_h5_close(&space);
-    hw_h5_close(&type);
-    hw_h5_close(&dataset);
-    return status == HW_OK ? take_text(text, ret_text, err) : status;
-}

@@ -61,7 +61,5 @@ enum hw_status hw_h5_get_integer(hid_t object, const char *name, int64_t *ret_va
 // A text dataset of no dimensions.
 enum hw_status hw_h5_write_text(hid_t group, const char *name, const char *text,
                                 struct hw_error *err);
-enum hw_status hw_h5_read_text(hid_t group, const char *name, char **ret_text,
-                               struct hw_error *err);
 
 #endif

@@ -106,10 +106,6 @@ void hw_trace_streams_close(struct hw_trace_streams **streams) {
     *streams = NULL;
 }
 
-size_t hw_trace_streams_held_bytes(const struct hw_trace_streams *streams) {
-    return streams->held_bytes + streams->ready_bytes;
-}
-
 uint64_t hw_trace_streams_memory_bytes(const struct hw_layout *layout, size_t n_prompts,
                                        size_t n_tokens, int n_threads) {
     static const struct hw_trace_lengths none;

@@ -55,7 +55,5 @@ enum hw_status hw_trace_streams_finish(struct hw_trace_streams *streams,
 // Memory of the streams of a growing file at most.
 uint64_t hw_trace_streams_memory_bytes(const struct hw_layout *layout, size_t n_prompts,
                                        size_t n_tokens, int n_threads);
-// Bytes that were appended and not yet written, for progress and the size of a part.
-size_t hw_trace_streams_held_bytes(const struct hw_trace_streams *streams);
 
 #endif

@@ -48,12 +48,6 @@ void *hw_arena_take(struct hw_arena *arena, size_t n, size_t element_bytes) {
     return taken;
 }
 
-void hw_arena_rewind(struct hw_arena *arena, size_t used_bytes) {
-    if (used_bytes <= arena->used_bytes) {
-        arena->used_bytes = used_bytes;
-    }
-}
-
 void hw_arena_close(struct hw_arena *arena) {
     if (arena->base != NULL) {
         (void)munmap(arena->base, arena->size_bytes);

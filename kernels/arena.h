@@ -27,9 +27,6 @@ enum hw_status hw_arena_open(struct hw_arena *arena, size_t size_bytes, struct h
 // n elements of `element_bytes`, aligned to HW_ALIGN; NULL while measuring, or (is_overflown set) where they do not fit.
 void *hw_arena_take(struct hw_arena *arena, size_t n, size_t element_bytes);
 
-// Gives back everything taken since used_bytes had this value.
-void hw_arena_rewind(struct hw_arena *arena, size_t used_bytes);
-
 // Frees the block; accepts a measuring or closed arena.
 void hw_arena_close(struct hw_arena *arena);
 

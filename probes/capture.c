@@ -37,12 +37,9 @@ static uint64_t prompt_bytes(const struct loop *loop, size_t p) {
     const struct hw_plan *plan = loop->job->plan;
     uint64_t n = loop->job->prompts->items[p].n_ids + plan->engine.max_generate;
     uint64_t bytes = (n + 1) * loop->bytes_per_token;
-    const struct hw_layout *layout = &plan->recording.layout;
-    const struct hw_group_axes *axes = &layout->groups[HW_GROUP_ATTENTION];
-    uint64_t maps = layout->has[HW_DS_ATTENTION_PATTERN] + layout->has[HW_DS_ATTENTION_SCORES];
-    uint64_t edge = hw_size_div_up(n, HW_MAP_TILE) * HW_MAP_TILE;
-    return bytes + maps * axes->n_layers * axes->n_heads * edge * edge *
-                       hw_element_bytes(layout->element[HW_DS_ATTENTION_PATTERN]);
+    size_t n_text = loop->job->prompts->items[p].n_ids;
+    return bytes + hw_plan_map_bytes(plan, HW_DS_ATTENTION_PATTERN, n_text) +
+           hw_plan_map_bytes(plan, HW_DS_ATTENTION_SCORES, n_text);
 }
 
 // How far the part that begins at `first` shall reach: as many prompts of the block as fit an

@@ -6,12 +6,12 @@
 #include <string.h>
 #include <time.h>
 
+#include "formats/part.h"
 #include "kernels/size.h"
 #include "probes/engine_internal.h"
 
 enum {
-    CHUNK_TOKENS = 4096,    // rows that a chunk of the token axis holds at most
-    IMAGE_BYTES = 64 << 20, // a part below this is built in memory
+    CHUNK_TOKENS = 4096, // rows that a chunk of the token axis holds at most
 };
 
 // Sizes are sums of products of counts that were capped one by one; beyond this they mean nothing
@@ -79,21 +79,22 @@ static uint64_t lead_rows(const struct hw_plan *plan, const struct hw_prompts *p
     return rows;
 }
 
+uint64_t hw_plan_map_bytes(const struct hw_plan *plan, enum hw_dataset dataset, size_t n_tokens) {
+    const struct hw_layout *layout = &plan->recording.layout;
+    const struct hw_group_axes *axes = &layout->groups[HW_GROUP_ATTENTION];
+    uint64_t maps = 0;
+    for (size_t i = 0; i < axes->n_layers * axes->n_heads && layout->has[dataset]; i++) {
+        maps += axes->recorded == NULL || axes->recorded[i] != 0;
+    }
+    uint64_t edge = hw_size_div_up(n_tokens, HW_MAP_TILE) * HW_MAP_TILE;
+    return capped_mul(maps, edge * edge * hw_element_bytes(layout->element[dataset]));
+}
+
 static uint64_t map_bytes(const struct hw_plan *plan, const struct hw_prompts *prompts,
                           enum hw_dataset dataset) {
-    const struct hw_group_axes *axes = &plan->recording.layout.groups[HW_GROUP_ATTENTION];
-    uint64_t maps = axes->n_layers * axes->n_heads;
-    if (axes->recorded != NULL) {
-        maps = 0;
-        for (size_t i = 0; i < axes->n_layers * axes->n_heads; i++) {
-            maps += axes->recorded[i];
-        }
-    }
     uint64_t bytes = 0;
     for (size_t p = 0; p < prompts->n; p++) {
-        uint64_t edge = hw_size_div_up(prompts->items[p].n_ids, HW_MAP_TILE);
-        bytes += capped_mul(maps, edge * edge * HW_MAP_TILE * HW_MAP_TILE *
-                                      hw_element_bytes(plan->recording.layout.element[dataset]));
+        bytes += hw_plan_map_bytes(plan, dataset, prompts->items[p].n_ids);
     }
     return bytes;
 }
@@ -256,10 +257,10 @@ static size_t storage_bytes(const struct hw_plan *plan, const struct hw_prompts 
     }
     uint64_t at_a_time = hw_size_min(maps * layout->n_heads, hw_size_max(maps, HW_MAP_BYTES));
     part += at_a_time * layout->groups[HW_GROUP_ATTENTION].n_layers;
-    if (part > IMAGE_BYTES && prompts->n > 1) {
-        part = hw_size_max(IMAGE_BYTES, part / rows * longest);
+    if (part > HW_PART_MEMORY_BYTES && prompts->n > 1) {
+        part = hw_size_max(HW_PART_MEMORY_BYTES, part / rows * longest);
     }
-    double image = part <= IMAGE_BYTES ? 2.0 * kept * (double)part : 0.0;
+    double image = part <= HW_PART_MEMORY_BYTES ? 2.0 * kept * (double)part : 0.0;
     return (size_t)((double)hw_size_min(waiting, part) + image + 1.5 * (double)at_a_time);
 }
 

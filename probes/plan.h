@@ -19,7 +19,6 @@ struct hw_plan_options {
     const char *positions; // selector of rows for /activations and /logits; NULL: all
     int n_threads;
     enum hw_level level;
-    size_t commit_every; // prompts a part
 };
 
 struct hw_plan {
@@ -57,6 +56,10 @@ void hw_plan_close(struct hw_plan *plan);
 // Uncompressed bytes of one dataset under the plan.
 uint64_t hw_plan_dataset_bytes(const struct hw_plan *plan, const struct hw_prompts *prompts,
                                enum hw_dataset dataset);
+
+// Bytes of the map tiles of one prompt of n_tokens, whole tiles counted; 0 where the dataset is not
+// recorded.
+uint64_t hw_plan_map_bytes(const struct hw_plan *plan, enum hw_dataset dataset, size_t n_tokens);
 
 // HW_RESOURCE where the plan does not fit, with the figures and what to change.
 enum hw_status hw_plan_check_memory(const struct hw_plan *plan, uint64_t limit_bytes,

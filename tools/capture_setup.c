@@ -106,8 +106,7 @@ static enum hw_status make_plan(const struct hw_invocation *in, struct capture_s
                    .keeps_prompt_text = true},
         .positions = opt->positions,
         .n_threads = (int)in->common.threads,
-        .level = levels[opt->kernels],
-        .commit_every = opt->commit_every};
+        .level = levels[opt->kernels]};
     size_t n_tokens = 0;
     for (size_t p = 0; p < setup->prompts.n; p++) {
         n_tokens += setup->prompts.items[p].n_ids + opt->generate;

@@ -5,14 +5,12 @@
 #include <string.h>
 
 #include "formats/fault.h"
-#include "kernels/size.h"
+#include "formats/part.h"
 #include "probes/capture.h"
 #include "tools/capture_options.h"
 #include "tools/command.h"
 #include "tools/progress.h"
 #include "tools/report.h"
-
-enum { MIB = 1 << 20 };
 
 static const struct hw_option options[] = {
     HW_OPTION_GROUP("Model and prompts"),
@@ -155,7 +153,7 @@ static enum hw_status run_capture(struct hw_invocation *in, struct capture_setup
     if (status != HW_OK) {
         return status;
     }
-    run.part_image_bytes = 64 * (uint64_t)MIB;
+    run.part_image_bytes = HW_PART_MEMORY_BYTES;
     struct hw_progress progress;
     hw_progress_begin(&progress, in->common.progress, "capture", "tokens", setup->plan.n_tokens);
     struct hw_capture_job job = {.model = setup->model,
@@ -169,8 +167,8 @@ static enum hw_status run_capture(struct hw_invocation *in, struct capture_setup
                                  .progress_self = &progress,
                                  .committed = end_progress};
     hw_detail(in, "kernels: %s", setup->kernels);
-    hw_detail(in, "plan: %.1f MB at peak, %.0f GFLOP, about %.0f s", (double)setup->plan.peak_bytes / 1e6,
-              setup->plan.flops / 1e9, setup->plan.seconds);
+    hw_detail(in, "plan: %.1f MB at peak, %.0f GFLOP, about %.0f s",
+              (double)setup->plan.peak_bytes / 1e6, setup->plan.flops / 1e9, setup->plan.seconds);
     struct hw_capture_result result;
     catch_signals();
     status = hw_capture_run(&job, &run, &result, err);

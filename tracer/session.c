@@ -155,10 +155,6 @@ const struct hw_exec *hw_session_exec(const struct hw_session *session) {
     return &session->exec;
 }
 
-const struct hw_model *hw_session_model(const struct hw_session *session) {
-    return session->model;
-}
-
 static enum hw_status check_ids(const struct hw_session *s, const uint32_t *ids, size_t n,
                                 struct hw_error *err) {
     for (size_t i = 0; i < n; i++) {

@@ -24,7 +24,6 @@ struct hw_session_options {
     size_t max_generate; // tokens generated after it; > 0 keeps keys and values of every layer
     struct hw_attention_request request; // members not NULL: what an observer may ask for;
                                          // n_offsets, n_spans, n_top; pointers are not followed
-    bool is_attention_requested;
     size_t unembed_top; // ranks asked for
 };
 
@@ -43,7 +42,6 @@ const struct hw_ops *hw_session_ops(const struct hw_session *session);
 const struct hw_exec *
 hw_session_exec(const struct hw_session
                     *session); // scratch as large as the pass's largest op; free between stages
-const struct hw_model *hw_session_model(const struct hw_session *session);
 
 // Runs n_tokens tokens from position 0 and shows every site to the observer. *ret_next (may be
 // NULL) becomes the id with the largest logit after the last token. HW_USAGE: more tokens than

@@ -52,6 +52,4 @@ struct hw_site_event {
     const float *data;
 };
 
-const char *hw_site_hook(enum hw_site site);
-
 #endif
