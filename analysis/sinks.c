@@ -205,7 +205,8 @@ static enum hw_status add_lengths(struct sinks_work *w, const struct hw_trace_pr
                 for (size_t i = 0; i < out->options.n_lengths; i++) {
                     if (out->options.lengths[i] == row + 1) {
                         w->length_seen[i]++;
-                        w->length_hits[i] += (float)(sum / (double)(row + 1)) > (float)out->options.epsilon;
+                        w->length_hits[i] +=
+                            (float)(sum / (double)(row + 1)) > (float)out->options.epsilon;
                     }
                 }
             }

@@ -296,4 +296,3 @@ enum hw_status hw_h5_write_text(hid_t group, const char *name, const char *text,
     hw_h5_close(&space);
     return status;
 }
-

@@ -65,7 +65,7 @@ enum hw_status hw_manifest_make(const json_t *compared, const struct hw_provenan
 }
 
 static enum hw_status parse(const char *text, struct hw_manifest *ret_manifest,
-                                 struct hw_error *err) {
+                            struct hw_error *err) {
     json_error_t reason;
     struct hw_manifest manifest = {.document = json_loads(text, JSON_REJECT_DUPLICATES, &reason)};
     if (manifest.document == NULL) {

@@ -468,9 +468,8 @@ enum hw_status hw_run_commit_part(struct hw_run *run, size_t end, struct hw_erro
     enum hw_status status = hw_part_commit(&run->part, &info, err);
     status = status != HW_OK ? status : hw_journal_append(run->journal, &info, err);
     if (status != HW_OK) {
-        return hw_fail_context(err, status,
-                               "%zu of %zu prompts are kept in %s: ",
-                               run->n_done, run->manifest.n_prompts, run->folder);
+        return hw_fail_context(err, status, "%zu of %zu prompts are kept in %s: ", run->n_done,
+                               run->manifest.n_prompts, run->folder);
     }
     for (size_t p = run->part_first; p < end; p++) {
         run->is_done[p] = 1;
@@ -493,8 +492,7 @@ enum hw_status hw_run_finish(struct hw_run *run, struct hw_error *err) {
         .out_path = run->out_path, .is_unchecked = true, .n_threads = run->options.n_threads};
     enum hw_status status = hw_merge_folder(run->folder, &options, err);
     if (status != HW_OK) {
-        (void)hw_fail_context(
-            err, status, "all prompts are kept in %s: ", run->folder);
+        (void)hw_fail_context(err, status, "all prompts are kept in %s: ", run->folder);
     }
     return status;
 }

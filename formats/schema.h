@@ -1,7 +1,9 @@
-// The schema of a capture: one table of every dataset, used by writer, reader, probes, help and docs.
+// The schema of a capture: one table of every dataset, used by writer, reader, probes, help and
+// docs.
 //
-// Identifiers: HW_DS_<NAME> for the root group, HW_DS_<GROUP>_<NAME> for others, in capitals: HW_DS_ATTENTION_ENTROPY,
-// HW_DS_MASSIVE_VALUE, HW_DS_DECODE_TOP_KEY, HW_DS_ACTIVATIONS_Z, HW_DS_ATTENTION_VECTORS_QUERY, HW_DS_ATTENTION_PATTERN, HW_DS_LOGITS_LOGITS.
+// Identifiers: HW_DS_<NAME> for the root group, HW_DS_<GROUP>_<NAME> for others, in capitals:
+// HW_DS_ATTENTION_ENTROPY, HW_DS_MASSIVE_VALUE, HW_DS_DECODE_TOP_KEY, HW_DS_ACTIVATIONS_Z,
+// HW_DS_ATTENTION_VECTORS_QUERY, HW_DS_ATTENTION_PATTERN, HW_DS_LOGITS_LOGITS.
 #ifndef HW_SCHEMA_H
 #define HW_SCHEMA_H
 
@@ -55,7 +57,15 @@ enum hw_axis {
 
 enum { HW_MAX_AXES = 5 };
 
-enum hw_element { HW_ELEMENT_F4, HW_ELEMENT_F2, HW_ELEMENT_U2, HW_ELEMENT_I4, HW_ELEMENT_I8, HW_ELEMENT_U1, HW_ELEMENT_VSTR };
+enum hw_element {
+    HW_ELEMENT_F4,
+    HW_ELEMENT_F2,
+    HW_ELEMENT_U2,
+    HW_ELEMENT_I4,
+    HW_ELEMENT_I8,
+    HW_ELEMENT_U1,
+    HW_ELEMENT_VSTR
+};
 
 enum hw_dataset {
 #define HW_DATASET_ENUM(id, ...) HW_DS_##id,
@@ -67,23 +77,25 @@ enum hw_dataset {
 struct hw_schema_row {
     enum hw_group group;
     const char *name;
-    enum hw_element element; // default; maps, scores, activations, logits and vectors may be narrower by option
+    enum hw_element
+        element; // default; maps, scores, activations, logits and vectors may be narrower by option
     enum hw_axis axes[HW_MAX_AXES];
     size_t n_axes;
-    const char *record;      // the --record names that write it; "" for what the writer adds by itself
+    const char *record; // the --record names that write it; "" for what the writer adds by itself
     const char *long_name;
     const char *units;
     const char *description; // one sentence with the formula
     const char *hook;        // TransformerLens name with {layer}, or ""
-    bool has_mean;           // a float [token, layer|depth, ...] statistic, also written as <name>_mean f4[prompt, ...]
+    bool has_mean; // a float [token, layer|depth, ...] statistic, also written as <name>_mean
+                   // f4[prompt, ...]
 };
 
 const struct hw_schema_row *hw_schema_row(enum hw_dataset dataset);
 // The dataset of that group and name, or HW_N_DATASETS where there is none.
 enum hw_dataset hw_schema_find(enum hw_group group, const char *name);
 bool hw_schema_is_bool(enum hw_dataset dataset); // u1 columns that say yes or no
-const char *hw_group_name(enum hw_group group); // "" for the root, "attention", ...
-const char *hw_axis_name(enum hw_axis axis);    // "token", "layer", ...
+const char *hw_group_name(enum hw_group group);  // "" for the root, "attention", ...
+const char *hw_axis_name(enum hw_axis axis);     // "token", "layer", ...
 size_t hw_element_bytes(enum hw_element element);
 
 // What one run records: which datasets, and what stands on each axis of each group.
@@ -118,16 +130,19 @@ struct hw_layout {
     size_t n_spans;
     bool has_token_text;
     bool has_prompt_text;
-    // Datasets whose first axis is the layer do not grow with prompts: the whole of each that `has`, [n_layers, ...] of the group (NULL for
-    // the others). `recorded` and head_kv_head need none; edits_json takes a string.
+    // Datasets whose first axis is the layer do not grow with prompts: the whole of each that
+    // `has`, [n_layers, ...] of the group (NULL for the others). `recorded` and head_kv_head need
+    // none; edits_json takes a string.
     const void *fixed[HW_N_DATASETS];
 };
 
 // An empty layout: nothing recorded, every element as the schema has it.
 void hw_layout_init(struct hw_layout *layout);
-// The element a dataset is stored as: element[] where the schema says a float, the schema's otherwise.
+// The element a dataset is stored as: element[] where the schema says a float, the schema's
+// otherwise.
 enum hw_element hw_layout_element(const struct hw_layout *layout, enum hw_dataset dataset);
-// Which map: pattern or scores of a prompt (its row on the prompt axis), layer and head (on the recorded axes).
+// Which map: pattern or scores of a prompt (its row on the prompt axis), layer and head (on the
+// recorded axes).
 struct hw_map_place {
     enum hw_dataset dataset;
     size_t prompt;
@@ -135,14 +150,18 @@ struct hw_map_place {
     size_t head;
 };
 
-// Whether a capture of this layout holds the dataset: has[] of the probes' datasets; of the writer's own columns those that the
-// other datasets of the group need. Not the documents of /provenance and /vocabulary.
+// Whether a capture of this layout holds the dataset: has[] of the probes' datasets; of the
+// writer's own columns those that the other datasets of the group need. Not the documents of
+// /provenance and /vocabulary.
 bool hw_layout_has(const struct hw_layout *layout, enum hw_dataset dataset);
-// Bytes of one row of a dataset under a layout (product of the axes after lead and slab times the element); 0 for vstr.
+// Bytes of one row of a dataset under a layout (product of the axes after lead and slab times the
+// element); 0 for vstr.
 size_t hw_layout_row_bytes(const struct hw_layout *layout, enum hw_dataset dataset);
-// Length of an axis for a dataset's group; 0 for the unlimited lead axes (prompt, token, step, event, span_row).
+// Length of an axis for a dataset's group; 0 for the unlimited lead axes (prompt, token, step,
+// event, span_row).
 size_t hw_layout_axis(const struct hw_layout *layout, enum hw_group group, enum hw_axis axis);
-// Position of the slab axis (layer or depth right after the lead axis) or -1; its length is hw_layout_axis.
+// Position of the slab axis (layer or depth right after the lead axis) or -1; its length is
+// hw_layout_axis.
 int hw_schema_slab_axis(enum hw_dataset dataset);
 
 #endif

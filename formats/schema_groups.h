@@ -5,7 +5,7 @@
 #define HW_DATASETS_GROUP_MASSIVE(X)                                                               \
     X(MASSIVE_PROMPT, MASSIVE, "prompt", I4, (EVENT), "massive", "prompt of the activation", "1",  \
       "Value of the prompt coordinate.", "", false)                                                \
-    X(MASSIVE_TOKEN, MASSIVE, "token", I8, (EVENT), "", "row of the activation", "1",       \
+    X(MASSIVE_TOKEN, MASSIVE, "token", I8, (EVENT), "", "row of the activation", "1",              \
       "Row of the token axis of the root group.", "", false)                                       \
     X(MASSIVE_POSITION, MASSIVE, "position", I4, (EVENT), "massive", "position in the prompt",     \
       "1", "Position of the token in its prompt.", "", false)                                      \

@@ -1,7 +1,8 @@
-// One block of memory, sized by the plan, from which a run takes everything it needs: nothing allocates during a pass.
+// One block of memory, sized by the plan, from which a run takes everything it needs: nothing
+// allocates during a pass.
 //
-// Used twice with the same calls: first without memory (measure), to add up what a plan needs, then with it. So the size that
-// the plan reports and the memory that is used cannot differ.
+// Used twice with the same calls: first without memory (measure), to add up what a plan needs, then
+// with it. So the size that the plan reports and the memory that is used cannot differ.
 #ifndef HW_ARENA_H
 #define HW_ARENA_H
 
@@ -21,10 +22,12 @@ struct hw_arena {
 // A measuring arena: hw_arena_take returns NULL and only counts.
 void hw_arena_measure(struct hw_arena *arena);
 
-// Allocates size_bytes, aligned and not yet touched (pages are mapped when first written). HW_RESOURCE where there is not enough memory.
+// Allocates size_bytes, aligned and not yet touched (pages are mapped when first written).
+// HW_RESOURCE where there is not enough memory.
 enum hw_status hw_arena_open(struct hw_arena *arena, size_t size_bytes, struct hw_error *err);
 
-// n elements of `element_bytes`, aligned to HW_ALIGN; NULL while measuring, or (is_overflown set) where they do not fit.
+// n elements of `element_bytes`, aligned to HW_ALIGN; NULL while measuring, or (is_overflown set)
+// where they do not fit.
 void *hw_arena_take(struct hw_arena *arena, size_t n, size_t element_bytes);
 
 // Frees the block; accepts a measuring or closed arena.

@@ -1,13 +1,14 @@
 // The attention op: one entry for every mask, every statistic and every way of handing out maps.
 //
-// Scores are q.k * score_scale, then masked (causal: the query at position i sees keys 0..i). The forward computes
+// Scores are q.k * score_scale, then masked (causal: the query at position i sees keys 0..i). The
+// forward computes
 //     p[i, j] = exp(s[i, j] - row_max[i]) * row_inverse_sum[i]
-// exactly so in every path, so that a map rebuilt from stored q, k, row_max and row_inverse_sum has the same bits.
-// Query head h reads kv head h / (n_heads / n_kv_heads).
+// exactly so in every path, so that a map rebuilt from stored q, k, row_max and row_inverse_sum has
+// the same bits. Query head h reads kv head h / (n_heads / n_kv_heads).
 //
-// Sums over queries (per key, offset, span) go through HW_ATTENTION_STRIPES stripes per head: the row blocks of a head are dealt
-// to the stripes by their index, each stripe adds its own in rising order, the stripes are added in order. Which thread
-// runs a stripe therefore changes no bit.
+// Sums over queries (per key, offset, span) go through HW_ATTENTION_STRIPES stripes per head: the
+// row blocks of a head are dealt to the stripes by their index, each stripe adds its own in rising
+// order, the stripes are added in order. Which thread runs a stripe therefore changes no bit.
 #ifndef HW_ATTENTION_H
 #define HW_ATTENTION_H
 
@@ -56,30 +57,34 @@ struct hw_attention_request {
     float *span; // [n_heads, n_spans, n_spans]: sum over queries of span a of their mass on span b
     const struct hw_span *spans;
     size_t n_spans;
-    // The n_top strongest keys of every row, strongest first, ties: the lower key first; beyond the keys seen: key -1, weight NaN.
+    // The n_top strongest keys of every row, strongest first, ties: the lower key first; beyond the
+    // keys seen: key -1, weight NaN.
     int32_t *top_key;  // [n_queries, n_heads, n_top]
     float *top_weight; // [n_queries, n_heads, n_top]
     size_t n_top;
-    // Maps as tiles of HW_MAP_TILE x HW_MAP_TILE (query major), for the heads map_head_first .. + map_n_heads. Tiles of
-    // one head in the order (0,0) (1,0) (1,1) (2,0) ...: tile (a, b), b <= a, has index a (a + 1) / 2 + b; tiles of
-    // queries are counted from query position 0, so query_first must be a multiple of HW_MAP_TILE or the rows before it are left untouched.
-    // Above the diagonal inside the prompt: 0 (pattern), NaN (scores). Outside the prompt: NaN, or 65535 for u16.
+    // Maps as tiles of HW_MAP_TILE x HW_MAP_TILE (query major), for the heads map_head_first .. +
+    // map_n_heads. Tiles of one head in the order (0,0) (1,0) (1,1) (2,0) ...: tile (a, b), b <= a,
+    // has index a (a + 1) / 2 + b; tiles of queries are counted from query position 0, so
+    // query_first must be a multiple of HW_MAP_TILE or the rows before it are left untouched. Above
+    // the diagonal inside the prompt: 0 (pattern), NaN (scores). Outside the prompt: NaN, or 65535
+    // for u16.
     void *pattern; // [map_n_heads, n_tiles, 128, 128] of map_dtype
     void *scores;  // [map_n_heads, n_tiles, 128, 128] of score_dtype (f32 or f16), after scale
     enum hw_map_dtype map_dtype;
     enum hw_map_dtype score_dtype;
     size_t map_head_first;
     size_t map_n_heads;
-    // One map row as plain f32, for decoding: [n_queries, n_heads, row_stride]; keys beyond the row's own: untouched.
+    // One map row as plain f32, for decoding: [n_queries, n_heads, row_stride]; keys beyond the
+    // row's own: untouched.
     float *rows;
     size_t row_stride;
 };
 
 struct hw_attention_args {
-    const float *q;  // [n_queries, n_heads, d_head], rows q_stride floats apart, after rotation
-    const float *k;  // [n_keys, n_kv_heads, d_head], rows k_stride apart, after rotation
-    const float *v;  // [n_keys, n_kv_heads, d_head], rows v_stride apart
-    float *z;        // [n_queries, n_heads, d_head], rows z_stride apart; NULL: statistics or maps only
+    const float *q; // [n_queries, n_heads, d_head], rows q_stride floats apart, after rotation
+    const float *k; // [n_keys, n_kv_heads, d_head], rows k_stride apart, after rotation
+    const float *v; // [n_keys, n_kv_heads, d_head], rows v_stride apart
+    float *z; // [n_queries, n_heads, d_head], rows z_stride apart; NULL: statistics or maps only
     size_t q_stride; // in floats
     size_t k_stride;
     size_t v_stride;

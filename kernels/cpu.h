@@ -16,7 +16,8 @@ enum hw_level hw_cpu_level(void);
 
 const char *hw_level_name(enum hw_level level); // "ref", "plain", "avx2", "avx512"
 
-// The processor's flags that matter here, blank-separated ("avx2 fma f16c avx512f ..."); a static string.
+// The processor's flags that matter here, blank-separated ("avx2 fma f16c avx512f ..."); a static
+// string.
 const char *hw_cpu_flags(void);
 
 // Processors that this process may use (its affinity mask), at least 1.

@@ -5,7 +5,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-// name, values per block, bytes per block, text. Block layouts of the quantised types are those of GGUF.
+// name, values per block, bytes per block, text. Block layouts of the quantised types are those of
+// GGUF.
 #define HW_DTYPES(X)                                                                               \
     X(F32, 1, 4, "F32")                                                                            \
     X(F16, 1, 2, "F16")                                                                            \
@@ -38,9 +39,11 @@ enum hw_dtype {
 size_t hw_dtype_block_values(enum hw_dtype dtype); // values in a block, 1 for plain types
 size_t hw_dtype_block_bytes(enum hw_dtype dtype);  // bytes of a block
 const char *hw_dtype_name(enum hw_dtype dtype);
-bool hw_dtype_is_weight(enum hw_dtype dtype); // the ops can expand it to f32: the floats up to 32 bits and the quantised types
+bool hw_dtype_is_weight(enum hw_dtype dtype); // the ops can expand it to f32: the floats up to 32
+                                              // bits and the quantised types
 
-// Bytes of n values in *ret_bytes; false where n is not a multiple of the block or the product overflows.
+// Bytes of n values in *ret_bytes; false where n is not a multiple of the block or the product
+// overflows.
 bool hw_dtype_bytes(enum hw_dtype dtype, size_t n, size_t *ret_bytes);
 
 #endif

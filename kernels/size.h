@@ -1,4 +1,5 @@
-// Checked arithmetic on sizes. Everything that a file or a user sizes goes through here before memory is asked for.
+// Checked arithmetic on sizes. Everything that a file or a user sizes goes through here before
+// memory is asked for.
 #ifndef HW_SIZE_H
 #define HW_SIZE_H
 

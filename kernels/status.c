@@ -16,7 +16,8 @@ enum hw_status hw_fail(struct hw_error *err, enum hw_status status, const char *
     return status;
 }
 
-enum hw_status hw_fail_context(struct hw_error *err, enum hw_status status, const char *format, ...) {
+enum hw_status hw_fail_context(struct hw_error *err, enum hw_status status, const char *format,
+                               ...) {
     if (err == NULL) {
         return status;
     }
@@ -36,10 +37,11 @@ enum hw_status hw_fail_context(struct hw_error *err, enum hw_status status, cons
 
 // Length of the valid UTF-8 sequence at s, or 0.
 static unsigned long utf8_length(const unsigned char *s, unsigned long n) {
-    unsigned long want = s[0] < 0x80 ? 1 : s[0] >= 0xC2 && s[0] < 0xE0 ? 2
-                                       : s[0] >= 0xE0 && s[0] < 0xF0   ? 3
-                                       : s[0] >= 0xF0 && s[0] < 0xF5   ? 4
-                                                                       : 0;
+    unsigned long want = s[0] < 0x80                   ? 1
+                         : s[0] >= 0xC2 && s[0] < 0xE0 ? 2
+                         : s[0] >= 0xE0 && s[0] < 0xF0 ? 3
+                         : s[0] >= 0xF0 && s[0] < 0xF5 ? 4
+                                                       : 0;
     if (want == 0 || want > n) {
         return 0;
     }

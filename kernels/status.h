@@ -1,7 +1,8 @@
 // Status and message: how every function of the library that can fail says so.
 //
-// A function that can fail returns enum hw_status and fills a struct hw_error of the caller's (NULL where the message is not
-// wanted). The message is one sentence without a final stop, with expected and found values. Callers add context in front.
+// A function that can fail returns enum hw_status and fills a struct hw_error of the caller's (NULL
+// where the message is not wanted). The message is one sentence without a final stop, with expected
+// and found values. Callers add context in front.
 #ifndef HW_STATUS_H
 #define HW_STATUS_H
 
@@ -29,18 +30,21 @@ struct hw_error {
     char message[HW_ERROR_BYTES]; // UTF-8, NUL-terminated, cut to fit
 };
 
-// Fills err (may be NULL) and returns status, so that callers write: return hw_fail(err, HW_INPUT, "...", ...).
+// Fills err (may be NULL) and returns status, so that callers write: return hw_fail(err, HW_INPUT,
+// "...", ...).
 enum hw_status hw_fail(struct hw_error *err, enum hw_status status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-// Puts context in front of a message that is already there ("file.gguf: " + message); returns err->status, or `status` where err
-// is NULL.
+// Puts context in front of a message that is already there ("file.gguf: " + message); returns
+// err->status, or `status` where err is NULL.
 enum hw_status hw_fail_context(struct hw_error *err, enum hw_status status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-// Writes text from a file in a form that is safe on a terminal: control characters and invalid UTF-8 as \xNN, cut to fit with
+// Writes text from a file in a form that is safe on a terminal: control characters and invalid
+// UTF-8 as \xNN, cut to fit with
 // "...". Returns ret_text.
-const char *hw_escape(char *ret_text, unsigned long text_bytes, const char *bytes, unsigned long n_bytes);
+const char *hw_escape(char *ret_text, unsigned long text_bytes, const char *bytes,
+                      unsigned long n_bytes);
 
 #ifdef __cplusplus
 }

@@ -46,8 +46,8 @@ START_TEST(statistic_is_followed_by_its_mean) {
             memcmp(mean->axes + 1, row->axes + 1, sizeof row->axes - sizeof *row->axes), 0);
         ck_assert(!mean->has_mean);
     }
-    // The list of statistics: 6 rows + distance + 3 received, 3 values, 4 residual, 2 outputs, 1 head
-    // result.
+    // The list of statistics: 6 rows + distance + 3 received, 3 values, 4 residual, 2 outputs, 1
+    // head result.
     ck_assert_uint_eq(n_statistics, 20);
 }
 END_TEST

@@ -1,4 +1,5 @@
-// Status messages: context goes in front, cuts never overflow, and text from files is printed harmlessly.
+// Status messages: context goes in front, cuts never overflow, and text from files is printed
+// harmlessly.
 #include <check.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,7 +27,8 @@ END_TEST
 
 START_TEST(escape_hides_control_characters) {
     char text[64];
-    ck_assert_str_eq(hw_escape(text, sizeof text, "a\x1b[1m\xff\xc3\xa9", 8), "a\\x1b[1m\\xff\xc3\xa9");
+    ck_assert_str_eq(hw_escape(text, sizeof text, "a\x1b[1m\xff\xc3\xa9", 8),
+                     "a\\x1b[1m\\xff\xc3\xa9");
     ck_assert_str_eq(hw_escape(text, 8, "abcdefghij", 10), "abcd...");
     ck_assert_str_eq(hw_escape(text, sizeof text, "\xc2\x9b", 2), "\\xc2\\x9b");
 }

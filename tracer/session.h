@@ -24,7 +24,7 @@ struct hw_session_options {
     size_t max_generate; // tokens generated after it; > 0 keeps keys and values of every layer
     struct hw_attention_request request; // members not NULL: what an observer may ask for;
                                          // n_offsets, n_spans, n_top; pointers are not followed
-    size_t unembed_top; // ranks asked for
+    size_t unembed_top;                  // ranks asked for
 };
 
 struct hw_session;
