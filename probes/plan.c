@@ -339,25 +339,26 @@ enum hw_status hw_plan_open(const struct hw_model *model, const struct hw_prompt
         plan.n_tokens += prompts->items[p].n_ids;
     }
     plan.max_generated = (prompts->n - plan.n_failed) * options->record.max_generate;
-    *ret_plan = plan; // from here on the configuration points into *ret_plan
-    ret_plan->engine = (struct hw_engine_config){
+    plan.engine = (struct hw_engine_config){
         .model = model,
-        .layout = &ret_plan->recording.layout,
+        .layout = &plan.recording.layout,
         .max_tokens =
             hw_size_max(1, plan.recording.layout.max_tokens - options->record.max_generate),
         .max_generate = options->record.max_generate,
         .positions = plan.positions,
     };
     if (status == HW_OK && options->positions != NULL) {
-        status = check_positions(ret_plan, prompts, options->positions, err);
+        status = check_positions(&plan, prompts, options->positions, err);
     }
-    status = status == HW_OK ? add_memory(ret_plan, model, prompts, options, err) : status;
+    status = status == HW_OK ? add_memory(&plan, model, prompts, options, err) : status;
     if (status != HW_OK) {
-        hw_plan_close(ret_plan);
+        hw_plan_close(&plan);
         return status;
     }
-    add_output(ret_plan, prompts);
-    add_work(ret_plan, model, prompts, options);
+    add_output(&plan, prompts);
+    add_work(&plan, model, prompts, options);
+    *ret_plan = plan;
+    ret_plan->engine.layout = &ret_plan->recording.layout; // the plan points into itself
     return HW_OK;
 }
 
