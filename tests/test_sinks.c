@@ -241,6 +241,21 @@ START_TEST(drains_and_peaks_are_ratios_to_the_others) {
 }
 END_TEST
 
+START_TEST(first_token_is_no_other_even_where_it_is_no_sink) {
+    // Only token 1 of the small prompt is a sink at .75, so token 0 could be taken for one of the
+    // others; the only one is token 2: 2 / 4 and 3 / 2 of the value, 6 / 3 of the residual.
+    struct hw_sinks sinks =
+        compute((struct hw_sinks_options){.epsilon = .75, .share = .01, .least_rows = 1});
+    ck_assert_ptr_null(find(&sinks, 0, 0));
+    const struct hw_sink_token *second = find(&sinks, 0, 1);
+    ck_assert_double_eq(second->drain, (.5 + 1.5) / 2);
+    ck_assert_double_eq(second->drain_min, .5);
+    ck_assert_double_eq(second->peak, 2);
+    ck_assert_int_eq(second->peak_depth, 6);
+    hw_sinks_free(&sinks);
+}
+END_TEST
+
 START_TEST(shorter_lengths_come_from_the_first_rows) {
     struct hw_sinks sinks = compute((struct hw_sinks_options){
         .epsilon = .3, .least_rows = 1, .lengths = {2, 3, 8, 41}, .n_lengths = 4});
@@ -264,6 +279,7 @@ int main(void) {
     tcase_add_test(tcase, rates_count_heads_and_prompts);
     tcase_add_test(tcase, keys_that_few_queries_see_are_left_out);
     tcase_add_test(tcase, drains_and_peaks_are_ratios_to_the_others);
+    tcase_add_test(tcase, first_token_is_no_other_even_where_it_is_no_sink);
     tcase_add_test(tcase, shorter_lengths_come_from_the_first_rows);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
