@@ -1,4 +1,4 @@
-// Opening a model by file, folder or hub name; see checkpoint.h.
+// Opening a model by file or folder; see checkpoint.h.
 #include "formats/checkpoint.h"
 
 #include <errno.h>
@@ -8,7 +8,6 @@
 
 #include "formats/checkpoint_internal.h"
 #include "formats/gguf_internal.h"
-#include "formats/hub.h"
 #include "kernels/size.h"
 
 enum hw_status hw_checkpoint_add_file(struct hw_checkpoint *checkpoint, const char *path,
@@ -55,22 +54,13 @@ enum hw_status hw_checkpoint_open(const char *path, struct hw_checkpoint **ret_c
         return hw_fail(err, HW_RESOURCE, "%s: out of memory", path);
     }
     struct stat info;
-    bool is_there = stat(path, &info) == 0;
-    if (!is_there && (errno == ENOENT || errno == ENOTDIR) && hw_hub_is_name(path)) {
-        status = hw_hub_find(path, &checkpoint->path, err);
-        if (status != HW_OK) {
-            goto out;
-        }
-        is_there = stat(checkpoint->path, &info) == 0;
-    } else {
-        checkpoint->path = strdup(path);
-    }
+    checkpoint->path = strdup(path);
     if (checkpoint->path == NULL) {
         status = hw_fail(err, HW_RESOURCE, "%s: out of memory", path);
         goto out;
     }
-    if (!is_there) {
-        status = hw_fail(err, HW_INPUT, "%s: %s", checkpoint->path, strerror(errno));
+    if (stat(path, &info) != 0) {
+        status = hw_fail(err, HW_INPUT, "%s: %s", path, strerror(errno));
         goto out;
     }
     if (S_ISDIR(info.st_mode)) {

@@ -36,9 +36,7 @@ struct hw_tensor {
 struct hw_checkpoint;
 struct hw_gguf; // metadata of a GGUF file, formats/gguf.h
 
-// Opens `path`: a file, a folder, or (where it is neither and looks like org/name[@revision]) a
-// snapshot in the local hub cache (HF_HUB_CACHE, HF_HOME, or ~/.cache/huggingface/hub). Never the
-// network. HW_INPUT names what is wrong.
+// Opens `path`, a file or a folder; for names of the hub see hub.h. HW_INPUT names what is wrong.
 enum hw_status hw_checkpoint_open(const char *path, struct hw_checkpoint **ret_checkpoint,
                                   struct hw_error *err);
 void hw_checkpoint_close(struct hw_checkpoint **checkpoint);
@@ -75,10 +73,11 @@ const char *hw_checkpoint_quantisation(const struct hw_checkpoint *checkpoint);
 enum hw_model_hash { HW_MODEL_HASH_FULL, HW_MODEL_HASH_HEADER, HW_MODEL_HASH_NONE };
 
 // SHA-256 (64 hex digits and NUL) over the weight files in order: the whole files, or only their
-// headers and metadata. Full hashes are kept in the cache folder ($XDG_CACHE_HOME/headwater or
-// ~/.cache/headwater) by path, size and time; a cache that cannot be written is no error. NONE: "".
+// headers and metadata. Full hashes are kept in cache_folder (made where it is not there; NULL:
+// they are not kept) by path, size and time; a cache that cannot be written is no error. NONE: "".
 enum hw_status hw_checkpoint_sha256(const struct hw_checkpoint *checkpoint, enum hw_model_hash how,
-                                    char ret_hex[65], struct hw_error *err);
+                                    const char *cache_folder, char ret_hex[65],
+                                    struct hw_error *err);
 
 // The metadata as one JSON document for the capture (config.json, or GGUF keys with arrays over 64
 // elements shortened to their length); the caller frees it.

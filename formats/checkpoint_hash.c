@@ -1,4 +1,4 @@
-// SHA-256 of a model's weight files, kept in the cache folder; see checkpoint.h.
+// SHA-256 of a model's weight files, kept in a cache folder; see checkpoint.h.
 //
 // The hash is of the files one after another, so `cat FILES | sha256sum` gives the same. What was
 // hashed once is found again by the place, size, and times of every file: an entry is a small file
@@ -51,27 +51,21 @@ static bool entry_name(const struct hw_checkpoint *checkpoint, char ret_hex[HEX_
     return true;
 }
 
-// The folder of the entries, made where it is not there; NULL where that cannot be.
-static char *entry_folder(void) {
-    const char *cache = getenv("XDG_CACHE_HOME");
-    const char *home = getenv("HOME");
-    char *folder = NULL;
-    // The specification of the base directories: a relative path there is to be ignored.
-    if (cache != NULL && cache[0] == '/') {
-        if (asprintf(&folder, "%s/headwater/model-hashes", cache) < 0) {
-            return NULL;
-        }
-    } else if (home == NULL || home[0] != '/' ||
-               asprintf(&folder, "%s/.cache/headwater/model-hashes", home) < 0) {
-        return NULL;
+// Makes the folder of the entries, and those above it, where they are not there; what cannot be
+// made shows when an entry is written.
+static void make_folders(const char *folder) {
+    char *path = strdup(folder);
+    if (path == NULL || path[0] == '\0') {
+        free(path);
+        return;
     }
-    for (char *slash = strchr(folder + 1, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
+    for (char *slash = strchr(path + 1, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
         *slash = '\0';
-        (void)mkdir(folder, 0700);
+        (void)mkdir(path, 0700);
         *slash = '/';
     }
-    (void)mkdir(folder, 0700);
-    return folder;
+    (void)mkdir(path, 0700);
+    free(path);
 }
 
 static bool read_entry(const char *path, char ret_hex[HEX_BYTES]) {
@@ -128,15 +122,14 @@ static enum hw_status check_current(const struct hw_checkpoint *checkpoint, stru
 }
 
 // The full hash, from the cache where it is there.
-static enum hw_status hash_cached(const struct hw_checkpoint *checkpoint, char ret_hex[HEX_BYTES],
-                                  struct hw_error *err) {
+static enum hw_status hash_cached(const struct hw_checkpoint *checkpoint, const char *folder,
+                                  char ret_hex[HEX_BYTES], struct hw_error *err) {
     enum hw_status status = check_current(checkpoint, err);
     if (status != HW_OK) {
         return status;
     }
     char name[HEX_BYTES];
     char *path = NULL;
-    char *folder = entry_folder();
     bool has_name = folder != NULL && entry_name(checkpoint, name);
     if (!has_name || asprintf(&path, "%s/%s", folder, name) < 0) {
         path = NULL;
@@ -145,19 +138,20 @@ static enum hw_status hash_cached(const struct hw_checkpoint *checkpoint, char r
         hash_weights(checkpoint, false, ret_hex);
         status = check_current(checkpoint, err); // what was read is what was mapped
         if (status == HW_OK && path != NULL) {
+            make_folders(folder);
             write_entry(path, ret_hex);
         }
     }
     free(path);
-    free(folder);
     return status;
 }
 
 enum hw_status hw_checkpoint_sha256(const struct hw_checkpoint *checkpoint, enum hw_model_hash how,
-                                    char ret_hex[HEX_BYTES], struct hw_error *err) {
+                                    const char *cache_folder, char ret_hex[HEX_BYTES],
+                                    struct hw_error *err) {
     char hex[HEX_BYTES] = "";
     if (how == HW_MODEL_HASH_FULL) {
-        enum hw_status status = hash_cached(checkpoint, hex, err);
+        enum hw_status status = hash_cached(checkpoint, cache_folder, hex, err);
         if (status != HW_OK) {
             return status;
         }

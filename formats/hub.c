@@ -5,7 +5,6 @@
 // itself, or have slashes (refs/pr/1).
 #include "formats/hub.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -57,30 +56,6 @@ bool hw_hub_is_name(const char *name) {
         return false;
     }
     return model[n_model] == '\0' || is_revision(model + n_model + 1);
-}
-
-// *ret_folder is the folder of the cache, to be freed.
-static enum hw_status cache_folder(char **ret_folder, struct hw_error *err) {
-    static const struct {
-        const char *variable;
-        const char *rest;
-    } places[] = {{"HF_HUB_CACHE", ""},
-                  {"HF_HOME", "/hub"},
-                  {"XDG_CACHE_HOME", "/huggingface/hub"},
-                  {"HOME", "/.cache/huggingface/hub"}};
-    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
-        const char *value = getenv(places[i].variable);
-        if (value != NULL && value[0] != '\0') {
-            if (asprintf(ret_folder, "%s%s", value, places[i].rest) < 0) {
-                *ret_folder = NULL;
-                return hw_fail(err, HW_RESOURCE, "out of memory");
-            }
-            return HW_OK;
-        }
-    }
-    return hw_fail(
-        err, HW_INPUT,
-        "no such file or folder, and no hub cache: HF_HUB_CACHE, HF_HOME and HOME are not set");
 }
 
 static bool is_folder(const char *path) {
@@ -138,7 +113,8 @@ out:
     return status;
 }
 
-enum hw_status hw_hub_find(const char *name, char **ret_folder, struct hw_error *err) {
+enum hw_status hw_hub_find(const char *cache, const char *name, char **ret_folder,
+                           struct hw_error *err) {
     int n_org = (int)strcspn(name, "/");
     const char *model = name + n_org + 1;
     int n_model = (int)strcspn(model, "@");
@@ -146,11 +122,7 @@ enum hw_status hw_hub_find(const char *name, char **ret_folder, struct hw_error 
     char commit[COMMIT_DIGITS + 1];
     char *folder = NULL;
     char *snapshot = NULL;
-    char *cache = NULL;
-    enum hw_status status = cache_folder(&cache, err);
-    if (status != HW_OK) {
-        return hw_fail_context(err, status, "%s: ", name);
-    }
+    enum hw_status status = HW_OK;
     if (asprintf(&folder, "%s/models--%.*s--%.*s", cache, n_org, name, n_model, model) < 0) {
         folder = NULL;
         status = hw_fail(err, HW_RESOURCE, "%s: out of memory", name);
@@ -183,6 +155,5 @@ enum hw_status hw_hub_find(const char *name, char **ret_folder, struct hw_error 
 out:
     free(snapshot);
     free(folder);
-    free(cache);
     return status;
 }

@@ -3,7 +3,7 @@
 
 Arrows: tools -> analysis -> probes -> tracer -> formats -> kernels; a file includes from its own room or from what stands to the
 right. Besides: length of files and functions, number of parameters, calls that are not used, words that promise later work,
-printing and exiting outside tools, HDF5 outside formats, names that occur twice.
+printing, exiting and the environment outside tools, HDF5 outside formats, names that occur twice.
 
 `check_arrows.py ROOT` checks a tree; `check_arrows.py --self-test` proves on small texts that every rule can fail.
 """
@@ -18,6 +18,8 @@ MAX_PARAMETERS = 7
 BANNED = re.compile(r"\b(atoi|atol|atoll|atof|strtok|sprintf|vsprintf|strcpy|strcat|gets)\s*\(")
 PRINTS = re.compile(r"\b(printf|puts|putchar|perror|exit|abort)\s*\(|\bfprintf\s*\(\s*std(err|out)\b")
 PROMISES = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b|\bfor now\b", re.IGNORECASE)
+# The environment is read by tools, so that a library does what its arguments say; a test may look for its temporary folder.
+ENVIRONMENT = re.compile(r"\b(secure_)?getenv\s*\(|\benviron\b")
 INCLUDE = re.compile(r'^\s*#\s*include\s+(["<])([^">]+)[">]')
 # A function begins at the left edge with its type and ends with a brace at the left edge.
 FUNCTION = re.compile(r"^[A-Za-z_][\w\s\*]*?\b(\w+)\((.*)$", re.DOTALL)
@@ -107,6 +109,8 @@ def check_text(room, name, text):
             yield f"line {number}: {match.group(1)} is not used here"
         if room in ROOMS and room != "tools" and PRINTS.search(line):
             yield f"line {number}: only tools print or exit: {line.strip()[:60]}"
+        if room in ROOMS and room != "tools" and ENVIRONMENT.search(line):
+            yield f"line {number}: only tools read the environment: {line.strip()[:60]}"
     for function, number, lines, n in functions(code):
         if lines > MAX_FUNCTION_LINES:
             yield f"line {number}: {function} has {lines} lines (at most {MAX_FUNCTION_LINES})"
@@ -125,6 +129,11 @@ def self_test():
         ("formats", "a.c", "// a\n// atoi(s) is not used\nconst char *s = \"atoi(\";\n", None),
         ("formats", "a.c", "// a\nint f(void) {\n    printf(s);\n}\n", "only tools print"),
         ("tools", "a.c", "// a\nint f(void) {\n    printf(s);\n}\n", None),
+        ("formats", "a.c", "// a\nint f(void) {\n    return getenv(s) != NULL;\n}\n", "only tools read the environment"),
+        ("formats", "a.c", "// a\nint f(void) {\n    return secure_getenv (s) != NULL;\n}\n", "only tools read the environment"),
+        ("kernels", "a.c", "// a\nextern char **environ;\n", "only tools read the environment"),
+        ("tools", "a.c", "// a\nint f(void) {\n    return getenv(s) != NULL;\n}\n", None),
+        ("formats", "a.c", "// a\nint f(void) {\n    return forgetenv(s); // no getenv(s)\n}\n", None),
         ("formats", "a.c", "// a\n// TO" + "DO: more\n", "promises"),
         ("formats", "a.c", "// a\nint f(void) {\n" + "    g();\n" * 59 + "}\n", "61 lines"),
         ("formats", "a.c", "// a\nint f(void) {\n" + "    g();\n" * 58 + "}\n", None),

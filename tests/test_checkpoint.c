@@ -244,7 +244,7 @@ END_TEST
 static char *only_entry(const char *cache) {
     char folder[512];
     char *found = NULL;
-    (void)snprintf(folder, sizeof folder, "%s/headwater/model-hashes", cache);
+    (void)snprintf(folder, sizeof folder, "%s/below/hashes", cache);
     DIR *dir = opendir(folder);
     ck_assert_ptr_nonnull(dir);
     for (struct dirent *entry = readdir(dir); entry != NULL; entry = readdir(dir)) {
@@ -265,11 +265,13 @@ static void rewrite(const char *path, const char *text) {
     ck_assert_int_eq(fclose(file), 0);
 }
 
-static void expect_hash(const char *path, enum hw_model_hash how, const char *expected) {
+static void expect_hash(const char *path, enum hw_model_hash how, const char *cache,
+                        const char *expected) {
     struct hw_checkpoint *checkpoint = open_good(path);
     char hex[65] = "unchanged";
     struct hw_error err = {0};
-    ck_assert_msg(hw_checkpoint_sha256(checkpoint, how, hex, &err) == HW_OK, "%s", err.message);
+    ck_assert_msg(hw_checkpoint_sha256(checkpoint, how, cache, hex, &err) == HW_OK, "%s",
+                  err.message);
     ck_assert_str_eq(hex, expected);
     hw_checkpoint_close(&checkpoint);
 }
@@ -281,10 +283,12 @@ START_TEST(hash_is_of_the_files_in_order) {
     static const char header[] = "012bd38e6c6baeccb38462dc021dc5711f410f16262ae12813c97c4c3d984e9f";
     char *folder = sharded_folder();
     char *cache = temp_folder_new();
-    ck_assert_int_eq(setenv("XDG_CACHE_HOME", cache, 1), 0);
-    expect_hash(folder, HW_MODEL_HASH_NONE, "");
-    expect_hash(folder, HW_MODEL_HASH_HEADER, header);
-    expect_hash(folder, HW_MODEL_HASH_FULL, full);
+    char *hashes = NULL;
+    ck_assert_int_gt(asprintf(&hashes, "%s/below/hashes", cache), 0); // made where it is not there
+    expect_hash(folder, HW_MODEL_HASH_NONE, hashes, "");
+    expect_hash(folder, HW_MODEL_HASH_HEADER, hashes, header);
+    expect_hash(folder, HW_MODEL_HASH_FULL, NULL, full); // keeps nothing
+    expect_hash(folder, HW_MODEL_HASH_FULL, hashes, full);
     // The second time it comes from the cache, as a planted entry shows; a damaged entry is not
     // believed.
     char *entry = only_entry(cache);
@@ -294,17 +298,17 @@ START_TEST(hash_is_of_the_files_in_order) {
     planted[65] = '\0';
     rewrite(entry, planted);
     planted[64] = '\0';
-    expect_hash(folder, HW_MODEL_HASH_FULL, planted);
+    expect_hash(folder, HW_MODEL_HASH_FULL, hashes, planted);
     rewrite(entry, "aaaa\n");
-    expect_hash(folder, HW_MODEL_HASH_FULL, full);
+    expect_hash(folder, HW_MODEL_HASH_FULL, hashes, full);
     memset(planted, 'g', 64); // no hexadecimal digit
     planted[64] = '\n';
     rewrite(entry, planted);
-    expect_hash(folder, HW_MODEL_HASH_FULL, full);
+    expect_hash(folder, HW_MODEL_HASH_FULL, hashes, full);
     free(entry);
     // A cache that cannot be written changes nothing.
-    ck_assert_int_eq(setenv("XDG_CACHE_HOME", "/dev/null/x", 1), 0);
-    expect_hash(folder, HW_MODEL_HASH_FULL, full);
+    expect_hash(folder, HW_MODEL_HASH_FULL, "/dev/null/x", full);
+    free(hashes);
     temp_folder_remove(&cache);
     temp_folder_remove(&folder);
 }
@@ -312,21 +316,19 @@ END_TEST
 
 START_TEST(file_replaced_while_in_use_is_noticed) {
     char *folder = sharded_folder();
-    char *cache = temp_folder_new();
-    ck_assert_int_eq(setenv("XDG_CACHE_HOME", cache, 1), 0);
     struct hw_checkpoint *checkpoint = open_good(folder);
     char *path = temp_file(folder, "new",
                            "longer than a shard with a single tensor of four bytes is, by far", 65);
     ck_assert_int_eq(rename(path, hw_checkpoint_file(checkpoint, 0, NULL)), 0);
     char hex[65] = "unchanged";
     struct hw_error err = {0};
-    ck_assert_int_eq(hw_checkpoint_sha256(checkpoint, HW_MODEL_HASH_FULL, hex, &err), HW_INPUT);
+    ck_assert_int_eq(hw_checkpoint_sha256(checkpoint, HW_MODEL_HASH_FULL, NULL, hex, &err),
+                     HW_INPUT);
     ck_assert_ptr_nonnull(
         strstr(err.message, "m-1.safetensors: changed or removed while it was in use"));
     ck_assert_str_eq(hex, "unchanged");
     hw_checkpoint_close(&checkpoint);
     free(path);
-    temp_folder_remove(&cache);
     temp_folder_remove(&folder);
 }
 END_TEST
@@ -384,12 +386,9 @@ START_TEST(smollm2_opens) {
     ck_assert_uint_eq(down->shape[0], 576);
     ck_assert_uint_eq(down->shape[1], 1536);
     ck_assert_str_eq(hw_checkpoint_quantisation(checkpoint), "Q4_1");
-    char *cache = temp_folder_new();
-    ck_assert_int_eq(setenv("XDG_CACHE_HOME", cache, 1), 0);
     hw_checkpoint_close(&checkpoint);
-    expect_hash(HW_SMOLLM2, HW_MODEL_HASH_FULL,
+    expect_hash(HW_SMOLLM2, HW_MODEL_HASH_FULL, NULL,
                 "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53");
-    temp_folder_remove(&cache);
 }
 END_TEST
 

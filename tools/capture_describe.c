@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "tools/capture_options.h"
+#include "tools/places.h"
 
 // Whether argv[i] only starts a run anew or disturbs it, or is the value of such an option.
 static bool is_of_first_start(const char *const *argv, int i) {
@@ -223,8 +224,10 @@ enum hw_status hw_capture_describe(const struct hw_invocation *in, struct captur
     enum hw_status status = read_shard(opt->shard, &run, err);
     status = status == HW_OK ? check_labels(opt, err) : status;
     if (status == HW_OK) {
+        char *hashes = hw_place_of_hashes();
         status = hw_checkpoint_sha256(setup->model->checkpoint, (enum hw_model_hash)opt->model_hash,
-                                      setup->model_sha256, err);
+                                      hashes, setup->model_sha256, err);
+        free(hashes);
     }
     if (status != HW_OK) {
         return status;

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "tools/capture_options.h"
+#include "tools/places.h"
 #include "tools/progress.h"
 #include "tools/report.h"
 #include "tools/table.h"
@@ -122,7 +123,10 @@ static enum hw_status make_plan(const struct hw_invocation *in, struct capture_s
 enum hw_status hw_capture_setup(const struct hw_invocation *in, struct capture_setup *setup,
                                 struct hw_error *err) {
     const struct capture_options *opt = in->options;
-    enum hw_status status = hw_model_open(opt->model, &setup->model, err);
+    char *path = NULL;
+    enum hw_status status = hw_place_of_model(opt->model, &path, err);
+    status = status == HW_OK ? hw_model_open(path, &setup->model, err) : status;
+    free(path);
     status = status == HW_OK ? open_tokenizer(opt, setup, err) : status;
     status = status == HW_OK ? read_prompts(opt, setup, err) : status;
     if (status != HW_OK) {

@@ -1,9 +1,11 @@
 // headwater bench: ratios of paired timings on this machine.
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "tools/bench_cases.h"
 #include "tools/command.h"
+#include "tools/places.h"
 #include "tools/report.h"
 #include "tools/table.h"
 #include "tracer/model.h"
@@ -218,10 +220,13 @@ static enum hw_status print_text(const struct hw_bench_setup *setup, const struc
 }
 
 // The shape of a model in place of the options.
-static enum hw_status take_shape(const char *path, struct hw_bench_shape *shape,
+static enum hw_status take_shape(const char *name, struct hw_bench_shape *shape,
                                  struct hw_error *err) {
     struct hw_model *model = NULL;
-    enum hw_status status = hw_model_open(path, &model, err);
+    char *path = NULL;
+    enum hw_status status = hw_place_of_model(name, &path, err);
+    status = status == HW_OK ? hw_model_open(path, &model, err) : status;
+    free(path);
     if (status == HW_OK) {
         const struct hw_model_desc *d = &model->desc;
         *shape = (struct hw_bench_shape){d->d_model,    d->d_mlp,  d->n_heads,

@@ -10,9 +10,9 @@
 extern "C" {
 #endif
 
-// A document of the model at `path`; the caller gives it up with json_decref. HW_INPUT names what
+// A document of the model of that name (as --model takes it); the caller gives it up with json_decref. HW_INPUT names what
 // is wrong.
-enum hw_status hw_info_model(const char *path, json_t **ret_document, struct hw_error *err);
+enum hw_status hw_info_model(const char *name, json_t **ret_document, struct hw_error *err);
 enum hw_status hw_info_print_model(const json_t *document, struct hw_error *err);
 
 // The same of a capture: a part, a merged capture or a master.

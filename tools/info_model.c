@@ -4,11 +4,13 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "formats/checkpoint.h"
 #include "formats/tokenizer.h"
 #include "tools/options.h"
+#include "tools/places.h"
 #include "tools/report.h"
 #include "tools/table.h"
 #include "tracer/model.h"
@@ -85,9 +87,12 @@ static json_t *shape_json(const struct hw_model_desc *d) {
                      d->is_parallel, "tied_output", d->is_output_tied);
 }
 
-enum hw_status hw_info_model(const char *path, json_t **ret_document, struct hw_error *err) {
+enum hw_status hw_info_model(const char *name, json_t **ret_document, struct hw_error *err) {
     struct hw_model *model = NULL;
-    enum hw_status status = hw_model_open(path, &model, err);
+    char *path = NULL;
+    enum hw_status status = hw_place_of_model(name, &path, err);
+    status = status == HW_OK ? hw_model_open(path, &model, err) : status;
+    free(path);
     if (status != HW_OK) {
         return status;
     }
@@ -103,7 +108,7 @@ enum hw_status hw_info_model(const char *path, json_t **ret_document, struct hw_
         weights, "files", files_json(checkpoint), "tokenizer", tokenizer_json(checkpoint));
     hw_model_close(&model);
     if (document == NULL) {
-        return hw_fail(err, HW_RESOURCE, "%s: not enough memory to describe the model", path);
+        return hw_fail(err, HW_RESOURCE, "%s: not enough memory to describe the model", name);
     }
     *ret_document = document;
     return HW_OK;
