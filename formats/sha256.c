@@ -3,7 +3,9 @@
 
 #include <string.h>
 
-static const uint32_t round_constants[64] = {
+#include "formats/sha256_internal.h"
+
+const uint32_t hw_sha256_constants[64] = {
     0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
     0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174,
     0xe49b69c1, 0xefbe4786, 0x0fc19dc6, 0x240ca1cc, 0x2de92c6f, 0x4a7484aa, 0x5cb0a9dc, 0x76f988da,
@@ -33,7 +35,7 @@ static void add_block(uint32_t state[8], const uint8_t *p) {
     uint32_t e = state[4], f = state[5], g = state[6], h = state[7];
     for (int t = 0; t < 64; t++) {
         uint32_t t1 = h + (rotate(e, 6) ^ rotate(e, 11) ^ rotate(e, 25)) + ((e & f) ^ (~e & g)) +
-                      round_constants[t] + w[t];
+                      hw_sha256_constants[t] + w[t];
         uint32_t t2 =
             (rotate(a, 2) ^ rotate(a, 13) ^ rotate(a, 22)) + ((a & b) ^ (a & c) ^ (b & c));
         h = g;
@@ -48,6 +50,20 @@ static void add_block(uint32_t state[8], const uint8_t *p) {
     uint32_t sums[8] = {a, b, c, d, e, f, g, h};
     for (int i = 0; i < 8; i++) {
         state[i] += sums[i];
+    }
+}
+
+void hw_sha256_add_plain(uint32_t state[8], const uint8_t *blocks, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        add_block(state, blocks + 64 * i);
+    }
+}
+
+static void add_blocks(uint32_t state[8], const uint8_t *blocks, size_t n) {
+    if (hw_sha256_has_instructions()) {
+        hw_sha256_add_instructions(state, blocks, n);
+    } else {
+        hw_sha256_add_plain(state, blocks, n);
     }
 }
 
@@ -68,13 +84,11 @@ void hw_sha256_update(struct hw_sha256 *hash, const void *data, size_t n_bytes) 
         if (filled + n < 64) {
             return;
         }
-        add_block(hash->state, hash->block);
+        add_blocks(hash->state, hash->block, 1);
     }
-    for (; n_bytes >= 64; n_bytes -= 64, p += 64) {
-        add_block(hash->state, p);
-    }
-    if (n_bytes > 0) {
-        memcpy(hash->block, p, n_bytes);
+    add_blocks(hash->state, p, n_bytes / 64);
+    if (n_bytes % 64 > 0) {
+        memcpy(hash->block, p + n_bytes / 64 * 64, n_bytes % 64);
     }
 }
 

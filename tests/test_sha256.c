@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "formats/sha256.h"
+#include "formats/sha256_internal.h"
 
 static const char *const text = "abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq";
 static const char *const expected =
@@ -43,11 +44,35 @@ START_TEST(cuts_do_not_matter) {
 }
 END_TEST
 
+// Where the processor has no instructions for it, the two are the same function.
+START_TEST(instructions_change_nothing) {
+    uint8_t blocks[64 * 9];
+    uint32_t state = 12345;
+    for (size_t i = 0; i < sizeof blocks; i++) {
+        state = state * 1664525u + 1013904223u;
+        blocks[i] = (uint8_t)(state >> 24);
+    }
+    for (size_t n = 0; n <= 9; n++) {
+        uint32_t plain[8] = {1, 2, 3, 4, 0xffffffff, 6, 7, 0x80000000};
+        uint32_t found[8];
+        memcpy(found, plain, sizeof found);
+        hw_sha256_add_plain(plain, blocks, n);
+        if (hw_sha256_has_instructions()) {
+            hw_sha256_add_instructions(found, blocks, n);
+        } else {
+            hw_sha256_add_plain(found, blocks, n);
+        }
+        ck_assert_mem_eq(found, plain, sizeof plain);
+    }
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("sha256");
     TCase *tcase = tcase_create("all");
     tcase_add_test(tcase, known_answers);
     tcase_add_test(tcase, cuts_do_not_matter);
+    tcase_add_test(tcase, instructions_change_nothing);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
