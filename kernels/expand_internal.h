@@ -160,7 +160,7 @@ static inline void expand_group(const struct lane_group *group, const struct hw_
     }
 }
 
-// Outputs first .. first + n_out (at most HW_LINEAR_PANEL), inputs k .. k + n_in (k a multiple of
+// Outputs first .. first + n_out, inputs k .. k + n_in (k a multiple of
 // 256), into consecutive panels of PANEL_WIDTH outputs, n_in * PANEL_WIDTH floats each. Lanes
 // beyond the last output repeat it.
 static inline void expand_panel(const struct hw_weight *w, size_t first, size_t n_out, size_t k,

@@ -1,9 +1,11 @@
 // Sizes and scratch layouts that all levels of linear and unembed share.
 //
-// linear: groups of inputs, and in each group blocks of rows. The team packs a block of rows once;
-// each thread then expands panels of weights into its own part and multiplies them with the packed
-// rows. unembed: the same with all inputs in one group and the vocabulary in segments. Of every
-// segment and row one partial result is kept; which thread made it changes nothing.
+// linear: the rows are dealt to teams of threads, mostly of one thread each, so that what a thread
+// wrote it also reads; in a team blocks of rows, and in each block groups of inputs. The team packs
+// a block of rows once; each of its threads then expands panels of weights into its own part and
+// multiplies them with the packed rows. unembed: the same with all inputs in one group and the
+// vocabulary in segments. Of every segment and row one partial result is kept; which thread made it
+// changes nothing.
 #ifndef HW_LINEAR_INTERNAL_H
 #define HW_LINEAR_INTERNAL_H
 
@@ -18,8 +20,10 @@ enum {
     HW_LINEAR_GROUP_INPUTS = 2048,
     // Most outputs that a thread expands at once.
     HW_LINEAR_PANEL = 64,
-    // Most rows that are multiplied with one expanded panel.
-    HW_LINEAR_ROWS = 768,
+    // Most rows that are packed at once, by all teams together.
+    HW_LINEAR_ROWS = 1024,
+    // Fewest rows that are worth a team of their own: each team expands all weights.
+    HW_LINEAR_TEAM_ROWS = 192,
     // Bytes behind each part of scratch, so that no two threads write one cache line.
     HW_LINEAR_PAD = 64,
     // Outputs of one partial log-sum-exp.
@@ -43,13 +47,28 @@ static inline size_t linear_block_rows(size_t n_in) {
     return hw_size_max(32, hw_size_min(HW_LINEAR_ROWS, rows));
 }
 
+// Teams for m rows: as many as divide the threads evenly and have rows enough.
+static inline size_t linear_n_teams(size_t n_threads, size_t m) {
+    size_t n_teams = hw_size_max(1, hw_size_min(n_threads, m / HW_LINEAR_TEAM_ROWS));
+    while (n_threads % n_teams != 0) {
+        n_teams--;
+    }
+    return n_teams;
+}
+
+// A thread's share of the rows that are packed at once; a team packs those of all its threads.
+static inline size_t linear_thread_rows(size_t n_threads, size_t n_in) {
+    return hw_size_max(32, linear_block_rows(n_in) / n_threads);
+}
+
 static inline size_t linear_part_bytes(size_t n, size_t element_bytes) {
     return (n * element_bytes + HW_LINEAR_PAD + 63) / 64 * 64;
 }
 
-// Byte offsets from the first cache line of scratch.
+// Byte offsets from the first cache line of scratch, for up to n_threads teams.
 struct linear_layout {
-    size_t panel_at; // + thread * panel_bytes: floats [input, HW_LINEAR_PANEL]
+    size_t packed_bytes; // of a thread's share: a team has those of its threads, one after another
+    size_t panel_at;     // + thread * panel_bytes: floats [input, HW_LINEAR_PANEL]
     size_t panel_bytes;
     size_t bytes; // in all, the packed rows at 0
 };
@@ -57,7 +76,9 @@ struct linear_layout {
 static inline struct linear_layout linear_layout(size_t n_threads, size_t n_in) {
     size_t n_group = hw_size_min(n_in, HW_LINEAR_GROUP_INPUTS);
     struct linear_layout layout;
-    layout.panel_at = linear_part_bytes(linear_block_rows(n_group) * n_group, sizeof(float));
+    layout.packed_bytes =
+        linear_part_bytes(linear_thread_rows(n_threads, n_group) * n_group, sizeof(float));
+    layout.panel_at = n_threads * layout.packed_bytes;
     layout.panel_bytes = linear_part_bytes(HW_LINEAR_PANEL * n_group, sizeof(float));
     layout.bytes = layout.panel_at + n_threads * layout.panel_bytes + 64;
     return layout;

@@ -9,8 +9,8 @@
 #include "kernels/linear_run_internal.h"
 
 static void linear_plain(const struct hw_exec *exec, const float *x, size_t m, size_t ldx,
-                         const struct hw_weight *w, const float *bias, float *y, size_t ldy) {
-    linear_run(exec, x, m, ldx, w, bias, y, ldy);
+                         const struct hw_product *products, size_t n) {
+    linear_run(exec, x, m, ldx, products, n);
 }
 
 void hw_register_linear_plain(struct hw_ops *ops);

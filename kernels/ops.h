@@ -63,11 +63,17 @@ struct hw_top_value {
 // dequantize: n values (a multiple of the block) of dtype at src to f32; bit-equal to the gguf
 // package's dequantize.
 typedef void (*hw_dequantize_fn)(enum hw_dtype dtype, const void *src, size_t n, float *dst);
-// linear: y[m, n_out] = x[m, n_in] w^T + bias (NULL: none); rows ldx, ldy apart; y must not overlap
-// x. Every output is the sum, in order, of partial sums over blocks of 256 inputs, so its bits
-// depend on nothing else.
+// linear: y[m, n_out] = x[m, n_in] w^T + bias for each of n products of the same x; all w have the
+// same n_in, and no y overlaps x. Every output is the sum, in order, of partial sums over blocks of
+// 256 inputs, so its bits depend on nothing else.
+struct hw_product {
+    const struct hw_weight *w;
+    const float *bias; // [n_out]; NULL: none
+    float *y;          // rows ldy apart
+    size_t ldy;
+};
 typedef void (*hw_linear_fn)(const struct hw_exec *exec, const float *x, size_t m, size_t ldx,
-                             const struct hw_weight *w, const float *bias, float *y, size_t ldy);
+                             const struct hw_product *products, size_t n);
 // unembed: linear to the vocabulary with log-sum-exp, entropy and top-k on the way, without an [m,
 // vocab] buffer.
 typedef void (*hw_unembed_fn)(const struct hw_exec *exec, const float *x, size_t m, size_t ldx,
@@ -99,6 +105,16 @@ typedef void (*hw_add_fn)(const struct hw_exec *exec, float *y, const float *x, 
 // after another); rows ld apart.
 typedef void (*hw_row_norm_fn)(const struct hw_exec *exec, const float *x, size_t m, size_t ld,
                                size_t n_groups, size_t width, float *out);
+// projected_norm: out[r, h] = |R_h x_h| where x_h is head h * n_shown / n_heads of row r, heads
+// d_head apart and rows ld apart: query heads with a factor of their own over n_shown states.
+struct hw_head_factors {
+    const float *factors; // R [n_heads, d_head (out), d_head (in)]
+    size_t n_heads;
+    size_t n_shown; // divides n_heads
+    size_t d_head;
+};
+typedef void (*hw_projected_norm_fn)(const struct hw_exec *exec, const float *x, size_t m,
+                                     size_t ld, const struct hw_head_factors *factors, float *out);
 // row_abs_max: out[r] = max |x[r, c]| over `width` values.
 typedef void (*hw_row_abs_max_fn)(const struct hw_exec *exec, const float *x, size_t m, size_t ld,
                                   size_t width, float *out);
@@ -136,6 +152,7 @@ typedef void (*hw_to_half_fn)(const struct hw_exec *exec, const float *x, size_t
     X(activate)                                                                                    \
     X(add)                                                                                         \
     X(row_norm)                                                                                    \
+    X(projected_norm)                                                                              \
     X(row_abs_max)                                                                                 \
     X(row_abs_median)                                                                              \
     X(row_cosine)                                                                                  \
@@ -177,6 +194,7 @@ const char *hw_op_name(enum hw_op op);
 size_t hw_linear_scratch(int n_threads, size_t n_in);
 size_t hw_unembed_scratch(int n_threads, size_t m, size_t n_in, size_t n_vocab, size_t n_top);
 size_t hw_attention_scratch(int n_threads, const struct hw_attention_args *args);
+size_t hw_projected_norm_scratch(int n_threads, size_t d_head);
 size_t hw_row_abs_median_scratch(int n_threads, size_t width);
 size_t hw_state_scratch(int n_threads); // state_stats, state_top, state_events
 

@@ -42,11 +42,10 @@ struct hw_engine {
     // Buffers; T = max_tokens.
     float *work; // gathered or reduced rows
     size_t work_bytes;
-    float *reduced;   // [T, max(n_heads, 2)] one statistic of a pass
-    float *means;     // [max(n_heads, 2)] of one statistic
-    float *projected; // [HW_ROW_BLOCK, d_head + 1]
-    float *results;   // [HW_RESULT_ROWS, n_heads, d_model] head results; also one file row of the
-                      // output projection
+    float *reduced; // [T, max(n_heads, 2)] one statistic of a pass
+    float *means;   // [max(n_heads, 2)] of one statistic
+    float *results; // [HW_RESULT_ROWS, n_heads, d_model] head results; also one file row of the
+                    // output projection
     struct hw_top_value *events; // [HW_MAX_EVENTS]
     float *factors;              // [layer, head, d_head, d_head] R of the thin QR of each W_O,h
     float *output_weights;       // [d_model, n_heads * d_head] of one layer, for head results
@@ -129,11 +128,10 @@ void hw_engine_set_spans(struct hw_engine *e);
 size_t hw_engine_map_bytes(const struct hw_layout *layout, enum hw_dataset dataset,
                            size_t n_tokens);
 
-// R [d_head, d_head] (row-major, upper) of the thin QR of each W_O,h of a layer, in double, stored
-// as float: |W_O,h x| = |R x|.
-enum hw_status hw_projection_factors(const struct hw_ops *ops, const struct hw_weight *o,
-                                     size_t n_heads, size_t d_head, int n_threads,
-                                     float *ret_factors, struct hw_error *err);
+// ret_factors [n_layers, n_heads, d_head, d_head]: R (row-major, upper) of the thin QR of each
+// W_O,h, in double, stored as float: |W_O,h x| = |R x|. HW_RESOURCE: no memory.
+enum hw_status hw_projection_factors(const struct hw_ops *ops, const struct hw_model *model,
+                                     int n_threads, float *ret_factors, struct hw_error *err);
 // The whole matrix as f32 [n_out, n_in]; row is scratch of max(n_in, file columns) floats.
 void hw_weight_expand(const struct hw_ops *ops, const struct hw_weight *w, float *row, float *ret);
 

@@ -129,8 +129,6 @@ static void take_buffers(struct hw_engine *e, struct hw_arena *arena) {
     e->reduced = hw_arena_take(arena, rows * hw_size_max(d->n_heads, 2), sizeof(float));
     e->means = hw_arena_take(arena, hw_size_max(d->n_heads, 2), sizeof(float));
     bool has_projection = e->has[HW_REDUCE_PROJECTED_NORM];
-    e->projected =
-        hw_arena_take(arena, has_projection ? HW_ROW_BLOCK * (d->d_head + 1) : 0, sizeof(float));
     e->factors =
         hw_arena_take(arena, has_projection ? d->n_layers * d->n_heads * d->d_head * d->d_head : 0,
                       sizeof(float));
@@ -284,13 +282,9 @@ enum hw_status hw_engine_open(const struct hw_engine_config *config, struct hw_s
         take_buffers(e, &e->arena);
         set_watch(e);
     }
-    const struct hw_model_desc *d = &config->model->desc;
-    for (size_t layer = 0;
-         layer < d->n_layers && status == HW_OK && e->has[HW_REDUCE_PROJECTED_NORM]; layer++) {
-        status =
-            hw_projection_factors(hw_session_ops(session), &config->model->layers[layer].o.w,
-                                  d->n_heads, d->d_head, hw_session_exec(session)->n_threads,
-                                  e->factors + layer * d->n_heads * d->d_head * d->d_head, err);
+    if (status == HW_OK && e->has[HW_REDUCE_PROJECTED_NORM]) {
+        status = hw_projection_factors(hw_session_ops(session), config->model,
+                                       hw_session_exec(session)->n_threads, e->factors, err);
     }
     if (status != HW_OK) {
         hw_engine_close(&e);

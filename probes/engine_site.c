@@ -80,28 +80,15 @@ static size_t reduce_rows(struct hw_engine *e, const struct hw_engine_row *activ
 
 // |W_O,h x| for every query head, x being z_h or the value of the head's kv head.
 static void project_norms(struct hw_engine *e, const struct hw_site_event *event) {
-    const struct hw_ops *ops = hw_session_ops(e->session);
-    const struct hw_exec *exec = hw_session_exec(e->session);
     const struct hw_model_desc *d = &e->config.model->desc;
-    size_t shown = event->width / d->d_head;
-    const float *factors = e->factors + event->layer * d->n_heads * d->d_head * d->d_head;
-    for (size_t first = 0; first < event->n_rows; first += HW_ROW_BLOCK) {
-        size_t n = hw_size_min(event->n_rows - first, HW_ROW_BLOCK);
-        for (size_t h = 0; h < d->n_heads; h++) {
-            struct hw_weight r = {.data = factors + h * d->d_head * d->d_head,
-                                  .row_bytes = d->d_head * sizeof(float),
-                                  .dtype = HW_F32,
-                                  .n_out = d->d_head,
-                                  .n_in = d->d_head};
-            const float *x = event->data + first * event->ld + h * shown / d->n_heads * d->d_head;
-            ops->linear(exec, x, n, event->ld, &r, NULL, e->projected, d->d_head);
-            float *norms = e->projected + HW_ROW_BLOCK * d->d_head;
-            ops->row_norm(exec, e->projected, n, d->d_head, 1, d->d_head, norms);
-            for (size_t i = 0; i < n; i++) {
-                e->reduced[(first + i) * d->n_heads + h] = norms[i];
-            }
-        }
-    }
+    struct hw_head_factors factors = {.factors = e->factors +
+                                                 event->layer * d->n_heads * d->d_head * d->d_head,
+                                      .n_heads = d->n_heads,
+                                      .n_shown = event->width / d->d_head,
+                                      .d_head = d->d_head};
+    hw_session_ops(e->session)
+        ->projected_norm(hw_session_exec(e->session), event->data, event->n_rows, event->ld,
+                         &factors, e->reduced);
 }
 
 static enum hw_status put_head_results(struct hw_engine *e, const struct hw_engine_row *active,
@@ -120,9 +107,9 @@ static enum hw_status put_head_results(struct hw_engine *e, const struct hw_engi
                                   .dtype = HW_F32,
                                   .n_out = d->d_model,
                                   .n_in = d->d_head};
+            struct hw_product product = {&w, NULL, e->results + h * d->d_model, ld};
             ops->linear(hw_session_exec(e->session),
-                        event->data + first * event->ld + h * d->d_head, n, event->ld, &w, NULL,
-                        e->results + h * d->d_model, ld);
+                        event->data + first * event->ld + h * d->d_head, n, event->ld, &product, 1);
         }
         struct hw_put put = {.dataset = active->row->dataset,
                              .slab_value = (int64_t)event->layer,

@@ -194,7 +194,7 @@ static double measure_rate(const struct hw_plan_options *options) {
             struct timespec start;
             struct timespec end;
             (void)clock_gettime(CLOCK_MONOTONIC, &start);
-            ops.linear(&exec, x, N, N, &weight, NULL, y, N);
+            ops.linear(&exec, x, N, N, &(struct hw_product){&weight, NULL, y, N}, 1);
             (void)clock_gettime(CLOCK_MONOTONIC, &end);
             double seconds =
                 (double)(end.tv_sec - start.tv_sec) + 1e-9 * (double)(end.tv_nsec - start.tv_nsec);

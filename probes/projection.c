@@ -4,6 +4,7 @@
 // R comes from modified Gram-Schmidt in double over the d_head columns of W_O,h [d_model, d_head];
 // a column that depends on the ones before it gets a zero row, which is what the identity needs.
 #include <math.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -80,34 +81,45 @@ static void factorise(double *columns, size_t d_head, size_t d_model, float *ret
     }
 }
 
-enum hw_status hw_projection_factors(const struct hw_ops *ops, const struct hw_weight *o,
-                                     size_t n_heads, size_t d_head, int n_threads,
-                                     float *ret_factors, struct hw_error *err) {
+// The factors of one layer's heads; false where memory is short.
+static bool factorise_layer(const struct hw_ops *ops, const struct hw_weight *o, size_t n_heads,
+                            size_t d_head, float *ret_factors) {
     size_t d_model = o->n_out;
     size_t n_in = n_heads * d_head;
     size_t row = hw_size_max(o->n_in, o->row_bytes / hw_dtype_block_bytes(o->dtype) *
                                           hw_dtype_block_values(o->dtype));
     float *dense = malloc((n_in * d_model + row) * sizeof(float));
-    double *columns = malloc(n_in * d_model * sizeof(double));
-    if (dense == NULL || columns == NULL) {
-        free(dense);
-        free(columns);
-        return hw_fail(err, HW_RESOURCE,
-                       "cannot allocate %zu bytes to factorise an output projection",
-                       n_in * d_model * sizeof(double));
+    double *columns = malloc(d_head * d_model * sizeof(double));
+    bool is_done = dense != NULL && columns != NULL;
+    if (is_done) {
+        hw_weight_expand(ops, o, dense + n_in * d_model, dense);
     }
-    hw_weight_expand(ops, o, dense + n_in * d_model, dense);
-#pragma omp parallel for schedule(dynamic, 1) num_threads(n_threads)
-    for (size_t h = 0; h < n_heads; h++) {
-        double *head = columns + h * d_head * d_model;
-        for (size_t i = 0; i < d_head; i++) {
-            for (size_t c = 0; c < d_model; c++) {
-                head[i * d_model + c] = (double)dense[c * n_in + h * d_head + i];
+    for (size_t h = 0; h < n_heads && is_done; h++) {
+        for (size_t c = 0; c < d_model; c++) {
+            for (size_t i = 0; i < d_head; i++) {
+                columns[i * d_model + c] = (double)dense[c * n_in + h * d_head + i];
             }
         }
-        factorise(head, d_head, d_model, ret_factors + h * d_head * d_head);
+        factorise(columns, d_head, d_model, ret_factors + h * d_head * d_head);
     }
     free(dense);
     free(columns);
-    return HW_OK;
+    return is_done;
+}
+
+enum hw_status hw_projection_factors(const struct hw_ops *ops, const struct hw_model *model,
+                                     int n_threads, float *ret_factors, struct hw_error *err) {
+    const struct hw_model_desc *d = &model->desc;
+    size_t n_layer = d->n_heads * d->d_head * d->d_head;
+    bool is_done = true;
+#pragma omp parallel for schedule(dynamic, 1) num_threads(n_threads) reduction(&& : is_done)
+    for (size_t layer = 0; layer < d->n_layers; layer++) {
+        bool is_layer_done = factorise_layer(ops, &model->layers[layer].o.w, d->n_heads, d->d_head,
+                                             ret_factors + layer * n_layer);
+        is_done = is_done && is_layer_done;
+    }
+    return is_done ? HW_OK
+                   : hw_fail(err, HW_RESOURCE,
+                             "not enough memory to factorise output projections of %zu x %zu",
+                             d->d_model, d->n_heads * d->d_head);
 }

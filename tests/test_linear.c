@@ -47,8 +47,8 @@ static struct job job_open(struct check_weight w, size_t m, bool has_bias, int n
 }
 
 static void job_run(struct job *job, const struct hw_ops *ops) {
-    ops->linear(&job->exec, job->x.data, job->m, job->ldx, &job->w.weight, job->bias, job->y.data,
-                job->ldy);
+    struct hw_product product = {&job->w.weight, job->bias, job->y.data, job->ldy};
+    ops->linear(&job->exec, job->x.data, job->m, job->ldx, &product, 1);
     ck_assert_msg(check_buffer_is_intact(&job->y), "y: %s", check_op_message());
     ck_assert_msg(check_buffer_is_intact(&job->scratch), "scratch: %s", check_op_message());
     const unsigned char *bytes = job->y.data;
@@ -180,6 +180,41 @@ START_TEST(large_calls_have_their_bits) {
 }
 END_TEST
 
+// Products of one call are those of a call each, with every way of dealing rows to threads.
+START_TEST(products_share_a_call) {
+    static const int n_threads[] = {1, 2, 4, 5, 8};
+    static const size_t n_outs[] = {192, 64, 33};
+    struct hw_ops ops;
+    hw_ops_init(&ops, _i);
+    for (size_t t = 0; t < sizeof n_threads / sizeof *n_threads; t++) {
+        struct job jobs[3];
+        struct hw_product products[3];
+        float *together[3];
+        for (size_t p = 0; p < 3; p++) {
+            jobs[p] = job_open(check_weight_open(HW_Q4_0, n_outs[p], 96, false, false, p), 800,
+                               p == 1, n_threads[t]);
+            struct job *job = &jobs[p];
+            together[p] = calloc(job->y.n_bytes, 1);
+            ck_assert_ptr_nonnull(together[p]);
+            memcpy(together[p], job->y.data, job->y.n_bytes);
+            products[p] = (struct hw_product){&job->w.weight, job->bias, together[p], job->ldy};
+        }
+        ops.linear(&jobs[0].exec, jobs[0].x.data, 800, jobs[0].ldx, products, 3);
+        for (size_t p = 0; p < 3; p++) {
+            struct job *job = &jobs[p];
+            memcpy(job->x.data, jobs[0].x.data, job->x.n_bytes);
+            job_run(job, &ops);
+            ck_assert_msg(memcmp(job->y.data, together[p], job->y.n_bytes) == 0,
+                          "product %zu of 3 with %d threads", p, n_threads[t]);
+            free(together[p]);
+        }
+        for (size_t p = 0; p < 3; p++) {
+            job_close(&jobs[p]);
+        }
+    }
+}
+END_TEST
+
 START_TEST(threads_and_neighbours_change_no_bit) {
     static const int n_threads[] = {1, 2, 3, 7};
     struct hw_ops ops;
@@ -263,6 +298,7 @@ int main(void) {
     tcase_add_loop_test(tcase, shapes_have_their_bits, HW_LEVEL_REF, end);
     tcase_add_loop_test(tcase, types_have_their_bits, HW_LEVEL_REF, end);
     tcase_add_loop_test(tcase, large_calls_have_their_bits, HW_LEVEL_REF, end);
+    tcase_add_loop_test(tcase, products_share_a_call, HW_LEVEL_REF, end);
     tcase_add_loop_test(tcase, threads_and_neighbours_change_no_bit, HW_LEVEL_REF, end);
     tcase_add_loop_test(tcase, adversarial_values_have_their_bits, HW_LEVEL_REF, end);
     tcase_add_loop_test(tcase, implementation_is_of_the_level, HW_LEVEL_REF, end);

@@ -267,7 +267,10 @@ START_TEST(worked_numbers_of_value_norms) {
     hw_ops_init(&ops, (enum hw_level)_i);
     ops.row_norm(&exec, v, 1, 2, 1, 2, &norm);
     ck_assert_float_eq(norm, 5.0f);
-    ck_assert_int_eq(hw_projection_factors(&ops, &o, 1, 2, 1, r, &err), HW_OK);
+    struct hw_layer_weights layer = {.o.w = o};
+    struct hw_model model = {.desc = {.n_layers = 1, .n_heads = 1, .d_head = 2, .d_model = 2},
+                             .layers = &layer};
+    ck_assert_int_eq(hw_projection_factors(&ops, &model, 1, r, &err), HW_OK);
     double first = (double)r[0] * 3 + (double)r[1] * 4;
     double second = (double)r[2] * 3 + (double)r[3] * 4;
     // The factor is stored as float: half a unit in the last place of 13.6 and a little.

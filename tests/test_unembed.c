@@ -86,7 +86,7 @@ static void check_logits(struct job *job, const struct hw_ops *ops) {
     size_t bytes = hw_linear_scratch(1, w->n_in);
     struct check_buffer scratch = check_buffer_open(bytes);
     struct hw_exec exec = {1, scratch.data, bytes};
-    ops->linear(&exec, job->x, job->m, w->n_in, w, job->bias, y, w->n_out);
+    ops->linear(&exec, job->x, job->m, w->n_in, &(struct hw_product){w, job->bias, y, w->n_out}, 1);
     ck_assert_msg(check_same_bits(job->view.logits, y, n), "logits: %s", check_op_message());
     check_buffer_close(&scratch);
     free(y);

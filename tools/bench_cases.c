@@ -65,8 +65,8 @@ struct linear_work {
 
 static void run_linear(void *self) {
     const struct linear_work *w = self;
-    w->setup->ops.linear(&w->exec, w->x, w->m, w->weight.n_in, &w->weight, NULL, w->y,
-                         w->weight.n_out);
+    struct hw_product product = {&w->weight, NULL, w->y, w->weight.n_out};
+    w->setup->ops.linear(&w->exec, w->x, w->m, w->weight.n_in, &product, 1);
 }
 
 static void run_fma(void *self) {
@@ -314,7 +314,8 @@ static void run_columns(void *self) {
     for (size_t first = 0; first < l->weight.n_out; first += UNEMBED_COLUMNS) {
         block.first = first;
         block.n_out = hw_size_min(UNEMBED_COLUMNS, l->weight.n_out - first);
-        l->setup->ops.linear(&l->exec, l->x, l->m, block.n_in, &block, NULL, l->y, UNEMBED_COLUMNS);
+        struct hw_product product = {&block, NULL, l->y, UNEMBED_COLUMNS};
+        l->setup->ops.linear(&l->exec, l->x, l->m, block.n_in, &product, 1);
     }
 }
 

@@ -63,9 +63,14 @@ static void normalise(struct hw_session *s, const struct hw_norm_weights *w, con
     }
 }
 
+static struct hw_product product_of(const struct hw_linear_weights *w, float *y) {
+    return (struct hw_product){&w->w, w->bias, y, w->w.n_out};
+}
+
 static void apply(struct hw_session *s, const struct hw_linear_weights *w, const float *x, size_t n,
                   float *y) {
-    s->ops.linear(&s->exec, x, n, w->w.n_in, &w->w, w->bias, y, w->w.n_out);
+    struct hw_product product = product_of(w, y);
+    s->ops.linear(&s->exec, x, n, w->w.n_in, &product, 1);
 }
 
 // Keys and values of this pass go straight to where later passes of the prompt look for them.
@@ -90,9 +95,9 @@ static enum hw_status project_qkv(struct hw_session *s, const struct hw_pass *pa
     size_t kv_width = d->n_kv_heads * d->d_head;
     float *k = kept(s, s->keys, layer) + pass->first * kv_width;
     float *v = kept(s, s->values, layer) + pass->first * kv_width;
-    apply(s, &w->q, s->normed, pass->n, s->q);
-    apply(s, &w->k, s->normed, pass->n, k);
-    apply(s, &w->v, s->normed, pass->n, v);
+    struct hw_product products[] = {product_of(&w->q, s->q), product_of(&w->k, k),
+                                    product_of(&w->v, v)};
+    s->ops.linear(&s->exec, s->normed, pass->n, d->d_model, products, 3);
     enum hw_status status = show(pass, HW_SITE_Q, layer, s->q, q_width, err);
     status = status == HW_OK ? show(pass, HW_SITE_K, layer, k, kv_width, err) : status;
     status = status == HW_OK ? show(pass, HW_SITE_V, layer, v, kv_width, err) : status;
@@ -176,10 +181,10 @@ static enum hw_status mlp_block(struct hw_session *s, const struct hw_pass *pass
     for (size_t first = 0; first < pass->n && status == HW_OK; first += HW_ROW_BLOCK) {
         size_t n = hw_size_min(pass->n - first, HW_ROW_BLOCK);
         const float *x = s->normed + first * d->d_model;
-        apply(s, &w->up, x, n, s->up);
+        struct hw_product products[] = {product_of(&w->up, s->up), product_of(&w->gate, s->gate)};
+        s->ops.linear(&s->exec, x, n, d->d_model, products, d->is_gated ? 2 : 1);
         float *inner = s->up;
         if (d->is_gated) {
-            apply(s, &w->gate, x, n, s->gate);
             s->ops.activate(&s->exec, d->activation, s->gate, s->up, n * d->d_mlp);
             inner = s->gate;
         } else {

@@ -29,6 +29,7 @@ static size_t scratch_bytes(const struct hw_session *s) {
     }
     size_t top = hw_size_max(s->options.unembed_top, 1);
     most = hw_size_max(most, hw_unembed_scratch(n, s->max_rows, d->d_model, d->n_vocab, top));
+    most = hw_size_max(most, hw_projected_norm_scratch(n, d->d_head));
     most = hw_size_max(most, hw_row_abs_median_scratch(n, d->d_model));
     return hw_size_max(most, hw_state_scratch(n));
 }
