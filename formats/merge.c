@@ -16,6 +16,7 @@
 #include "formats/merge_internal.h"
 #include "formats/prompt_rows.h"
 #include "formats/run_folder.h"
+#include "formats/run_output.h"
 #include "formats/vocabulary.h"
 #include "kernels/size.h"
 
@@ -278,6 +279,17 @@ static enum hw_status write_file(struct hw_merge *merge, const char *temporary,
     return status;
 }
 
+// The last rename. What stands there may have changed since the beginning.
+static enum hw_status put_in_place(const struct hw_merge *merge, const char *temporary,
+                                   struct hw_error *err) {
+    const char *out = merge->options.out_path;
+    if (!merge->options.is_overwrite) {
+        return hw_commit_rename(temporary, out, err);
+    }
+    enum hw_status status = hw_run_output_check(out, true, err);
+    return status != HW_OK ? status : hw_commit_replace(temporary, out, err);
+}
+
 enum hw_status hw_merge_produce(struct hw_merge *merge, struct hw_trace *common,
                                 const struct hw_provenance *provenance, const char *manifest_json,
                                 struct hw_error *err) {
@@ -291,7 +303,9 @@ enum hw_status hw_merge_produce(struct hw_merge *merge, struct hw_trace *common,
     enum hw_status status = temporary != NULL
                                 ? hw_fault_check("merge-started", out, err)
                                 : hw_fail(err, HW_RESOURCE, "not enough memory for a path");
-    if (status == HW_OK && !merge->options.is_overwrite && lstat(out, &info) == 0) {
+    if (status == HW_OK && merge->options.is_overwrite) {
+        status = hw_run_output_check(out, true, err);
+    } else if (status == HW_OK && lstat(out, &info) == 0) {
         status = hw_fail(err, HW_OUTPUT, "%s: exists; --overwrite replaces it", out);
     }
     if (status == HW_OK && !merge->options.is_virtual) {
@@ -302,9 +316,7 @@ enum hw_status hw_merge_produce(struct hw_merge *merge, struct hw_trace *common,
         status = write_file(merge, temporary, common, provenance, manifest_json, err);
         status = status != HW_OK ? status : hw_fault_check("merge-written", out, err);
         status = status != HW_OK ? status : hw_commit_sync(temporary, err);
-        status = status != HW_OK               ? status
-                 : merge->options.is_overwrite ? hw_commit_replace(temporary, out, err)
-                                               : hw_commit_rename(temporary, out, err);
+        status = status != HW_OK ? status : put_in_place(merge, temporary, err);
         if (status != HW_OK) {
             (void)unlink(temporary);
         }

@@ -13,7 +13,7 @@
 struct hw_merge_options {
     const char *out_path;
     bool is_virtual;   // a master that refers to the parts, which stay
-    bool is_overwrite; // over an existing file
+    bool is_overwrite; // over a capture that is there, by the last rename
     bool is_unchecked; // the caller has just checked the parts' hashes
     int n_threads;
 };

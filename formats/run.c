@@ -16,6 +16,7 @@
 #include "formats/manifest.h"
 #include "formats/merge.h"
 #include "formats/run_folder.h"
+#include "formats/run_output.h"
 #include "formats/trace_reader.h"
 #include "formats/vocabulary.h"
 #include "kernels/size.h"
@@ -102,42 +103,6 @@ static enum hw_status make_manifest(const struct hw_run_options *options, struct
 static bool exists(const char *path) {
     struct stat info;
     return lstat(path, &info) == 0;
-}
-
-// RUN.h5 is there: of this very run (*ret_is_complete), or in the way.
-static enum hw_status judge_output(const struct hw_run *run, const struct hw_manifest *wanted,
-                                   bool *ret_is_complete, struct hw_error *err) {
-    struct hw_trace *trace = NULL;
-    char **texts = NULL;
-    struct hw_error inner;
-    struct stat info;
-    *ret_is_complete = false;
-    if (lstat(run->out_path, &info) != 0) {
-        return HW_OK;
-    }
-    if (S_ISDIR(info.st_mode)) {
-        return hw_fail(err, HW_OUTPUT, "%s: is a folder (expected a file, or a free name)",
-                       run->out_path);
-    }
-    enum hw_status status = hw_trace_open(run->out_path, &trace, &inner);
-    if (status != HW_OK || !hw_trace_is_complete(trace) ||
-        !hw_trace_has(trace, HW_DS_PROVENANCE_MANIFEST_JSON) ||
-        hw_trace_read_text(trace, HW_DS_PROVENANCE_MANIFEST_JSON, 0, 1, &texts, &inner) != HW_OK) {
-        status =
-            hw_fail(err, HW_OUTPUT,
-                    "%s: exists and is not a finished capture of this run; --overwrite replaces it",
-                    run->out_path);
-    } else {
-        status = hw_manifest_compare_kept(texts[0], wanted, err);
-        if (status != HW_OK) {
-            (void)hw_fail_context(err, status, "%s: exists (--overwrite replaces it) and ",
-                                  run->out_path);
-        }
-    }
-    hw_trace_free_text(texts, 1);
-    hw_trace_close(&trace);
-    *ret_is_complete = status == HW_OK;
-    return status;
 }
 
 // Removes a run folder that nobody is writing.
@@ -303,7 +268,9 @@ static enum hw_status open_folder(struct hw_run *run, struct hw_manifest *wanted
     enum hw_status status = make_folder(run->folder, err);
     status = status != HW_OK ? status
                              : hw_journal_open(run->folder, run->options.shard, &run->journal, err);
-    status = status != HW_OK ? status : judge_output(run, wanted, ret_is_complete, err);
+    if (status == HW_OK && !run->options.is_overwriting) {
+        status = hw_run_output_judge(run->out_path, wanted, ret_is_complete, err);
+    }
     if (status != HW_OK || *ret_is_complete) {
         return status;
     }
@@ -314,30 +281,32 @@ static enum hw_status open_folder(struct hw_run *run, struct hw_manifest *wanted
     return status != HW_OK ? status : count_parts(run, err);
 }
 
-// What may stand where the output goes: nothing, a regular file, and for overwriting one that is
-// HDF5 or empty. A mistyped name must not cost a device, a model or a list of prompts.
-static enum hw_status check_kind(const char *path, bool is_overwriting, struct hw_error *err) {
-    static const unsigned char signature[8] = {0x89, 'H', 'D', 'F', '\r', '\n', 0x1a, '\n'};
-    struct stat info;
-    if (stat(path, &info) != 0) {
+// Before a file is replaced: parts of the same run go on, those of another are thrown away.
+// *ret_is_complete: the file there is what these parts became; the run was killed between the last
+// rename and the end of its folder.
+static enum hw_status settle_parts(const struct hw_run *run, const struct hw_manifest *wanted,
+                                   bool *ret_is_complete, struct hw_error *err) {
+    struct hw_journals journals = {0};
+    struct hw_manifest there = {0};
+    struct hw_error inner;
+    if (!exists(run->folder)) {
         return HW_OK;
     }
-    if (!S_ISREG(info.st_mode)) {
-        return hw_fail(err, HW_OUTPUT, "%s: is no regular file (expected one, or a free name)",
-                       path);
+    enum hw_status status = hw_journals_open(run->folder, &journals, err);
+    if (status != HW_OK) {
+        return status;
     }
-    unsigned char head[sizeof signature] = {0};
-    FILE *file = fopen(path, "rb");
-    size_t n = file != NULL ? fread(head, 1, sizeof head, file) : 0;
-    if (file != NULL) {
-        (void)fclose(file);
+    enum hw_status found = hw_manifest_read(run->folder, &there, &inner);
+    if (found == HW_RESOURCE) {
+        status = hw_fail(err, found, "%s", inner.message);
+    } else if (found != HW_OK || hw_manifest_compare(&there, wanted, &inner) != HW_OK) {
+        status = hw_run_folder_remove(run->folder, err);
+    } else {
+        *ret_is_complete = hw_run_output_is_of(run->out_path, &there);
     }
-    if (is_overwriting && info.st_size > 0 &&
-        (n != sizeof head || memcmp(head, signature, sizeof head) != 0)) {
-        return hw_fail(err, HW_OUTPUT, "%s: is no HDF5 file; --overwrite replaces only captures",
-                       path);
-    }
-    return HW_OK;
+    hw_manifest_close(&there);
+    hw_journals_close(&journals);
+    return status;
 }
 
 enum hw_status hw_run_open(const struct hw_run_options *options, struct hw_run **ret_run,
@@ -361,15 +330,13 @@ enum hw_status hw_run_open(const struct hw_run_options *options, struct hw_run *
                          options->n_prompts, options->shard, run->options.n_shards);
     }
     status = status != HW_OK ? status : make_manifest(&run->options, &wanted, err);
-    status = status != HW_OK ? status : check_kind(run->out_path, options->is_overwriting, err);
-    if (status == HW_OK && options->is_overwriting) {
-        status = clear_folder(run->folder, err);
-        if (status == HW_OK && exists(run->out_path) && unlink(run->out_path) != 0) {
-            status = hw_fail(err, HW_OUTPUT, "%s: cannot be removed: %s", run->out_path,
-                             strerror(errno));
-        }
+    status =
+        status != HW_OK ? status : hw_run_output_check(run->out_path, options->is_overwriting, err);
+    if (status == HW_OK) {
+        status = options->is_overwriting
+                     ? settle_parts(run, &wanted, &is_complete, err)
+                     : hw_run_output_judge(run->out_path, &wanted, &is_complete, err);
     }
-    status = status != HW_OK ? status : judge_output(run, &wanted, &is_complete, err);
     if (status == HW_OK && !is_complete) {
         status = open_folder(run, &wanted, &is_complete, err);
     }
@@ -488,8 +455,10 @@ enum hw_status hw_run_finish(struct hw_run *run, struct hw_error *err) {
         return HW_OK;
     }
     hw_journal_close(&run->journal); // the merge takes all locks
-    struct hw_merge_options options = {
-        .out_path = run->out_path, .is_unchecked = true, .n_threads = run->options.n_threads};
+    struct hw_merge_options options = {.out_path = run->out_path,
+                                       .is_overwrite = run->options.is_overwriting,
+                                       .is_unchecked = true,
+                                       .n_threads = run->options.n_threads};
     enum hw_status status = hw_merge_folder(run->folder, &options, err);
     if (status != HW_OK) {
         (void)hw_fail_context(err, status, "all prompts are kept in %s: ", run->folder);

@@ -40,14 +40,16 @@ struct hw_run_options {
     size_t n_shards;     // 1: alone, and the run ends with the merged file
     int n_threads;
     uint64_t part_image_bytes; // a part planned below this is built in memory
-    bool is_overwriting;
+    bool is_overwriting; // a capture at out_path stays until the last rename puts this one over it;
+                         // a folder of the same run goes on, of another one starts anew
 };
 
 struct hw_run;
 
 // Opens or resumes. *ret_is_complete: a finished run with the same manifest is there already,
 // nothing is left to do and *ret_run is NULL. HW_OUTPUT: exists, locked by another process (its
-// pid), belongs to another run (the field that differs), or cannot be written.
+// pid), belongs to another run (the field that differs), or cannot be written. Under is_overwriting
+// a run is there only where it came of the folder that is still there.
 enum hw_status hw_run_open(const struct hw_run_options *options, struct hw_run **ret_run,
                            bool *ret_is_complete, struct hw_error *err);
 

@@ -5,6 +5,7 @@ Usage: test_kill.py HEADWATER TRACE_EQUAL EXAMPLES [N_KILLS [SEED]]. Prints TAP,
 """
 import collections
 import concurrent.futures
+import filecmp
 import json
 import os
 import random
@@ -14,6 +15,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 import capture_runs as cr
@@ -23,6 +25,7 @@ N_PARTS = cr.N_PROMPTS // cr.COMMIT_EVERY
 ONCE = ["folder-made", "manifest-written", "common-written", "merge-started", "merge-written", "merge-renamed",
         "folder-removed"]
 EACH_PART = ["part-built", "part-written", "part-synced", "part-renamed", "journalled"]
+AFTER_RENAME = ["merge-renamed", "folder-removed"]
 PASSAGES = [1, N_PARTS // 2, N_PARTS]
 
 
@@ -35,6 +38,8 @@ class KillTest:
         cr.write_prompts(prompts)
         self.runs = cr.Runs(program, trace_equal, os.path.join(examples, "backcopy", "model"), prompts)
         self.reference = self.place("reference")
+        self.older = self.place("older")
+        self.making_older = threading.Lock()
 
     def place(self, name):
         """The output of a run in a folder of its own."""
@@ -52,18 +57,35 @@ class KillTest:
         cr.check("an undisturbed run ends", [] if code == 0 else [f"exit code {code}: {text}"])
         self.seconds = statistics.median(list(pool.map(self.timed_run, range(4))))
 
-    def conclude(self, out):
+    def put_older(self, out):
+        """Puts a finished capture of other prompts there."""
+        with self.making_older:
+            if not os.path.exists(self.older):
+                prompts = os.path.join(self.folder, "older.jsonl")
+                cr.write_prompts(prompts, n=3, seed=3)
+                made = cr.Runs(self.runs.program, self.runs.trace_equal, self.runs.model, prompts).run(self.older)
+                assert made[0] == 0, made
+        shutil.copy(self.older, out)
+
+    def is_older(self, out):
+        return os.path.exists(out) and filecmp.cmp(self.older, out, shallow=False)
+
+    @staticmethod
+    def inodes(out):
+        return {name: os.stat(os.path.join(out + ".parts", name)).st_ino for _, _, name in cr.parts(out)}
+
+    def conclude(self, out, *more):
         """Runs until done; the result must be whole, equal, and alone."""
-        code, text = self.runs.run(out)
+        code, text = self.runs.run(out, *more)
         if code != 0:
             return [f"{out}: the continued run ended with {code}: {text.strip()}"]
         problems = self.runs.differs(self.reference, out) + cr.leftovers(out)
         shutil.rmtree(os.path.dirname(out))
         return problems
 
-    def kill_at(self, out, seconds):
+    def kill_at(self, out, seconds, *more):
         """Starts or continues a run and kills it after that long; returns the phase it was in."""
-        process = self.runs.start(out)
+        process = self.runs.start(out, *more)
         try:
             process.communicate(timeout=seconds)
         except subprocess.TimeoutExpired:
@@ -108,6 +130,48 @@ class KillTest:
         cr.check("the times hit runs before, between and after commits",
                  [f"no kill {name}" for name in cr.PHASES[:3] if at_times[name] == 0])
         cr.check("at least 100 runs were killed", sum(at_times.values()) >= min(100, n_kills))
+
+    def judge_overwriting(self, out, name):
+        """A killed run that overwrites: what is there is whole, the older file or the new one; and it goes on."""
+        was_older = self.is_older(out)
+        problems = [] if was_older else self.runs.differs(self.reference, out)
+        kept = self.inodes(out)
+        if was_older:
+            # Without the word nothing is put over it.
+            problems += self.refused(out, ["run.h5: exists", "--overwrite"])
+            problems += [] if self.is_older(out) and self.inodes(out) == kept else ["a refused run changed something"]
+        return was_older, [f"{name}: {one}" for one in problems + self.conclude(out, "--overwrite")]
+
+    def overwriting_at_point(self, point, passage):
+        out = self.place(f"over-{point}-{passage}")
+        self.put_older(out)
+        code, text = self.runs.run(out, "--overwrite", "--fault", f"{point}:{passage}")
+        if code != -signal.SIGKILL:
+            return [f"{point}:{passage}: ended with {code} instead of being killed: {text.strip()}"]
+        was_older, problems = self.judge_overwriting(out, f"{point}:{passage}")
+        if was_older == (point in AFTER_RENAME):
+            problems.append(f"{point}:{passage}: the {'older' if was_older else 'new'} file is there")
+        return problems
+
+    def overwriting_at_time(self, number, seconds):
+        out = self.place(f"over-random-{number}")
+        self.put_older(out)
+        self.kill_at(out, seconds, "--overwrite")
+        return self.judge_overwriting(out, f"killed after {seconds:.3f} s")
+
+    def test_overwriting(self, pool, n_kills):
+        points = [(point, 1) for point in ONCE] + [(point, N_PARTS // 2) for point in EACH_PART]
+        trials = [pool.submit(self.overwriting_at_point, *point) for point in points]
+        times = [pool.submit(self.overwriting_at_time, i, (i + self.random.random()) / n_kills * self.seconds * 1.1)
+                 for i in range(n_kills)]
+        cr.check(f"killed at each of {len(points)} steps, an overwriting run leaves the older file until the last rename",
+                 [one for trial in trials for one in trial.result()])
+        results = [trial.result() for trial in times]
+        cr.check(f"killed at {n_kills} random times, it leaves the older file or the new one, whole",
+                 [one for _, problems in results for one in problems])
+        n_older = sum(was_older for was_older, _ in results)
+        print(f"# overwriting, killed at times: {n_older} left the older file, {n_kills - n_older} the new one")
+        cr.check("and the times hit runs before the last rename", n_older > 0)
 
     def test_signals(self):
         for name in ("TERM", "INT", "USR1"):
@@ -190,14 +254,26 @@ class KillTest:
         inode = os.stat(out).st_ino
         code, text = self.runs.run(out)
         cr.check("the same command after the end does nothing", code == 0 and os.stat(out).st_ino == inode)
-        self.runs.run(out, "--overwrite", "--fault", "journalled:2")
+
+    def test_continuation(self):
+        out = self.place("told")
+        self.put_older(out)
         code, text = self.runs.run(out, "--overwrite", "--fault", "journalled:2:full")
+        kept = self.inodes(out)
         told = [line for line in text.splitlines() if "to continue: " in line]
         problems = [] if code == 5 and len(told) == 1 else [f"exit code {code}: {text}"]
+        problems += [] if len(kept) == 2 and self.is_older(out) else [f"parts {sorted(kept)}, or the older file has changed"]
         if told:
-            code, text = self.runs.run_command(told[0].split("to continue: ")[1].split(" "))
-            problems += [] if code == 0 else [f"{told[0]} ended with {code}: {text}"]
-        cr.check("the command that continues an overwriting run does not overwrite again", problems + self.conclude(out))
+            # Stopped before the merge, to see the parts.
+            command = told[0].split("to continue: ")[1].split(" ") + ["--fault", "merge-started:1"]
+            code, text = self.runs.run_command(command)
+            problems += [] if code == -signal.SIGKILL else [f"{command} ended with {code}: {text}"]
+            after = self.inodes(out)
+            problems += [] if all(after.get(name) == inode for name, inode in kept.items()) else [f"{kept} became {after}"]
+            code, text = self.runs.run_command(command[:-2])
+            problems += [] if code == 0 else [f"{command} ended with {code}: {text}"]
+        cr.check("the command that continues an overwriting run keeps its parts and ends in the new file",
+                 problems + self.runs.differs(self.reference, out) + cr.leftovers(out))
 
     def test_other_runs(self):
         out = self.place("other")
@@ -322,8 +398,9 @@ def main():
         with concurrent.futures.ThreadPoolExecutor(max_workers=2) as pool:
             test.make_reference(pool)
             test.test_kills(pool, n_kills)
+            test.test_overwriting(pool, n_kills // 4)
             others = [pool.submit(part) for part in (
-                test.test_signals, test.test_goes_on, test.test_two_writers, test.test_existing, test.test_other_runs,
+                test.test_signals, test.test_goes_on, test.test_two_writers, test.test_existing, test.test_continuation, test.test_other_runs,
                 test.test_shards, test.test_damage)]
             for other in others:
                 other.result()

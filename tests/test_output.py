@@ -6,6 +6,7 @@ the size of files, and real: a small tmpfs in a mount namespace of its own (skip
 permitted).
 """
 import concurrent.futures
+import filecmp
 import json
 import os
 import shutil
@@ -14,7 +15,7 @@ import sys
 import tempfile
 
 import capture_runs as cr
-from test_kill import EACH_PART, ONCE, PASSAGES
+from test_kill import AFTER_RENAME, EACH_PART, ONCE, PASSAGES
 
 INSIDE = "--inside"
 MIB = 1 << 20
@@ -84,11 +85,31 @@ class OutputTest:
         shutil.rmtree(os.path.dirname(out))
         return [f"{point}:{n}: {one}" for one in wrong]
 
+    def full_over(self, point, n):
+        """The same for a run that overwrites an older capture: that one stays until the new one is there."""
+        out = self.place(f"over-{point}-{n}")
+        shutil.copy(self.large_reference, out)
+        code, text = self.small.run(out, "--overwrite", "--fault", f"{point}:{n}:full")
+        wrong = self.told(code, text)
+        if filecmp.cmp(self.large_reference, out, shallow=False) == (point in AFTER_RENAME):
+            wrong.append("the older file " + ("is still there" if point in AFTER_RENAME else "has changed"))
+        if cr.leftovers(out) not in ([], ["run.h5.parts was left"]):
+            wrong.append(f"beside it: {cr.leftovers(out)}")
+        code, text = self.small.run(out, "--overwrite")
+        wrong += [f"the continued run ended with {code}: {text}"] if code != 0 else self.small.differs(self.small_reference, out)
+        wrong += cr.leftovers(out)
+        shutil.rmtree(os.path.dirname(out))
+        return [f"{point}:{n}: {one}" for one in wrong]
+
     def test_faults(self, pool):
         points = [(point, 1) for point in ONCE] + [(point, n) for point in EACH_PART for n in PASSAGES]
         results = [pool.submit(self.full_at, *point) for point in points]
         problems = [one for result in results for one in result.result()]
         cr.check(f"a full disk at each of {len(points)} passages of a step is exit 5, and goes on", problems)
+        points = [(point, 1) for point in ONCE] + [(point, PASSAGES[1]) for point in EACH_PART]
+        results = [pool.submit(self.full_over, *point) for point in points]
+        problems = [one for result in results for one in result.result()]
+        cr.check(f"an older capture stays when the disk is full at any of {len(points)} steps before the last rename", problems)
 
     def limited(self, runs, reference, n_bytes, name):
         """One run under a limit on file sizes, continued without it; what is wrong, and whether it failed."""

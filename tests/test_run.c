@@ -12,82 +12,26 @@
 
 #include "formats/commit.h"
 #include "formats/fault.h"
+#include "formats/journal.h"
 #include "formats/merge.h"
 #include "formats/run.h"
 #include "formats/trace_equal.h"
 #include "formats/trace_reader.h"
 #include "synthetic.h"
+#include "synthetic_run.h"
 #include "trace_folder.h"
 
-static struct hw_layout layout;
 static char out[100], reference[100];
-static json_t *manifest;
 
 static void setup(void) {
-    const char *folder = trace_folder_make();
+    const char *folder = synthetic_run_setup();
     (void)snprintf(out, sizeof out, "%s/run.h5", folder);
     (void)snprintf(reference, sizeof reference, "%s/reference.h5", folder);
-    manifest = json_pack("{s:{s:s, s:i}, s:[s]}", "model", "sha256", "abc", "layers", 3, "record",
-                         "default");
-    synthetic_layout(&layout, HW_ELEMENT_F2);
-    // Small and quick: the long prompts are in test_merge.
-    layout.has[HW_DS_ATTENTION_PATTERN] = false;
-    layout.has[HW_DS_ATTENTION_SCORES] = false;
-    layout.has[HW_DS_ACTIVATIONS_Z] = false;
 }
 
 static void teardown(void) {
     hw_fault_disarm();
-    json_decref(manifest);
-    trace_folder_remove();
-}
-
-static struct hw_run_options options_of(const char *path, size_t every) {
-    static const struct hw_provenance_item items[] = {{"model_name", "tiny"}, {"threads", "2"}};
-    static const char *const labels[] = {"step=1000"};
-    struct hw_run_options options = {
-        .out_path = path,
-        .layout = &layout,
-        .manifest = manifest,
-        .provenance = items,
-        .n_provenance = 2,
-        .config_json = "{}",
-        .labels = labels,
-        .n_labels = 1,
-        .n_prompts = SYNTHETIC_PROMPTS,
-        .commit_every = every,
-        .n_shards = 1,
-        .n_threads = 1,
-        .part_image_bytes = (uint64_t)64 << 20,
-    };
-    return options;
-}
-
-// Plays what is left, at most `most` parts. HW_STOPPED: parts are left.
-static enum hw_status play(const struct hw_run_options *options, size_t most,
-                           struct hw_error *err) {
-    struct hw_run *run = NULL;
-    bool is_complete = false;
-    enum hw_status status = hw_run_open(options, &run, &is_complete, err);
-    if (status != HW_OK || is_complete) {
-        return status;
-    }
-    size_t first, end, n_parts = 0;
-    while (status == HW_OK && hw_run_next(run, &first, &end)) {
-        if (n_parts++ == most) {
-            status = HW_STOPPED;
-            break;
-        }
-        struct hw_destination *destination = NULL;
-        status = hw_run_begin_part(run, first, 1000, &destination, err);
-        if (status == HW_OK) {
-            synthetic_play(destination, &layout, (int32_t)first, (int32_t)end);
-            status = hw_run_commit_part(run, end, err);
-        }
-    }
-    status = status != HW_OK ? status : hw_run_finish(run, err);
-    hw_run_close(&run);
-    return status;
+    synthetic_run_teardown();
 }
 
 static void expect_ok(enum hw_status status, const struct hw_error *err) {
@@ -101,8 +45,8 @@ static bool is_there(const char *path) {
 
 static void make_reference(void) {
     struct hw_error err;
-    struct hw_run_options options = options_of(reference, 5);
-    expect_ok(play(&options, SIZE_MAX, &err), &err);
+    struct hw_run_options options = synthetic_run_options(reference, 5);
+    expect_ok(synthetic_run_play(&options, SIZE_MAX, &err), &err);
 }
 
 START_TEST(run_ends_in_one_file) {
@@ -123,7 +67,7 @@ START_TEST(run_ends_in_one_file) {
     free(text);
     hw_trace_close(&trace);
     // Again: nothing to do.
-    struct hw_run_options options = options_of(reference, 5);
+    struct hw_run_options options = synthetic_run_options(reference, 5);
     struct hw_run *run = NULL;
     bool is_complete = false;
     expect_ok(hw_run_open(&options, &run, &is_complete, &err), &err);
@@ -135,11 +79,11 @@ END_TEST
 START_TEST(stopped_run_goes_on) {
     struct hw_error err;
     make_reference();
-    struct hw_run_options options = options_of(out, 3);
-    ck_assert_int_eq(play(&options, 1, &err), HW_STOPPED);
+    struct hw_run_options options = synthetic_run_options(out, 3);
+    ck_assert_int_eq(synthetic_run_play(&options, 1, &err), HW_STOPPED);
     options.commit_every = 2; // the run keeps what it began with
-    ck_assert_int_eq(play(&options, 1, &err), HW_STOPPED);
-    expect_ok(play(&options, 1, &err), &err);
+    ck_assert_int_eq(synthetic_run_play(&options, 1, &err), HW_STOPPED);
+    expect_ok(synthetic_run_play(&options, 1, &err), &err);
     expect_ok(hw_trace_equal(reference, out, &err), &err);
 }
 END_TEST
@@ -156,11 +100,11 @@ START_TEST(killed_run_goes_on) {
     make_reference();
     int n_killed = 0;
     for (size_t i = 0; i < N_POINTS; i++) {
-        struct hw_run_options options = options_of(out, 3);
+        struct hw_run_options options = synthetic_run_options(out, 3);
         pid_t child = fork();
         if (child == 0) {
             if (hw_fault_arm(points[i], &err) == HW_OK) {
-                (void)play(&options, SIZE_MAX, &err);
+                (void)synthetic_run_play(&options, SIZE_MAX, &err);
             }
             _exit(0);
         }
@@ -169,7 +113,8 @@ START_TEST(killed_run_goes_on) {
         ck_assert_msg(WIFSIGNALED(result) && WTERMSIG(result) == SIGKILL, "%s was not met",
                       points[i]);
         n_killed++;
-        ck_assert_msg(play(&options, SIZE_MAX, &err) == HW_OK, "%s: %s", points[i], err.message);
+        ck_assert_msg(synthetic_run_play(&options, SIZE_MAX, &err) == HW_OK, "%s: %s", points[i],
+                      err.message);
         ck_assert_msg(hw_trace_equal(reference, out, &err) == HW_OK, "%s: %s", points[i],
                       err.message);
         ck_assert_uint_eq(trace_folder_count(".parts"), 0);
@@ -186,12 +131,13 @@ START_TEST(full_disk_keeps_what_was_committed) {
     make_reference();
     for (size_t i = 0; i < N_POINTS; i++) {
         char spec[40];
-        struct hw_run_options options = options_of(out, 3);
+        struct hw_run_options options = synthetic_run_options(out, 3);
         (void)snprintf(spec, sizeof spec, "%s:full", points[i]);
         ck_assert_int_eq(hw_fault_arm(spec, &err), HW_OK);
-        ck_assert_msg(play(&options, SIZE_MAX, &err) == HW_OUTPUT, "%s", points[i]);
+        ck_assert_msg(synthetic_run_play(&options, SIZE_MAX, &err) == HW_OUTPUT, "%s", points[i]);
         ck_assert_msg(strstr(err.message, "No space left") != NULL, "%s", err.message);
-        ck_assert_msg(play(&options, SIZE_MAX, &err) == HW_OK, "%s: %s", points[i], err.message);
+        ck_assert_msg(synthetic_run_play(&options, SIZE_MAX, &err) == HW_OK, "%s: %s", points[i],
+                      err.message);
         expect_ok(hw_trace_equal(reference, out, &err), &err);
         ck_assert_int_eq(unlink(out), 0);
     }
@@ -199,24 +145,230 @@ START_TEST(full_disk_keeps_what_was_committed) {
 }
 END_TEST
 
+// A part that has its name but no line in the journal, as a kill between the two leaves it.
+START_TEST(part_without_a_line_is_adopted) {
+    struct hw_error err;
+    struct hw_run_options options = synthetic_run_options(out, 3);
+    pid_t child = fork();
+    if (child == 0) {
+        (void)hw_fault_arm("part-renamed:2", &err);
+        (void)synthetic_run_play(&options, SIZE_MAX, &err);
+        _exit(0);
+    }
+    int result = 0;
+    ck_assert_int_eq(waitpid(child, &result, 0), child);
+    ck_assert(WIFSIGNALED(result));
+    char folder[200], path[300], sha256[65];
+    uint64_t n_bytes = 0;
+    (void)snprintf(folder, sizeof folder, "%s.parts", out);
+    (void)snprintf(path, sizeof path, "%s/part-00000003-00000005.h5", folder);
+    expect_ok(hw_commit_hash(path, sha256, &n_bytes, &err), &err);
+    struct hw_journal *journal = NULL;
+    expect_ok(hw_journal_open(folder, 0, &journal, &err), &err);
+    ck_assert_uint_eq(hw_journal_n_parts(journal), 1);
+    hw_journal_close(&journal);
+    // Opening alone counts its prompts and writes the line.
+    struct hw_run *run = NULL;
+    bool is_complete = false;
+    size_t first = 0, end = 0;
+    expect_ok(hw_run_open(&options, &run, &is_complete, &err), &err);
+    ck_assert_uint_eq(hw_run_n_done(run), 6);
+    ck_assert(hw_run_next(run, &first, &end));
+    ck_assert_uint_eq(first, 6);
+    ck_assert_uint_eq(end, SYNTHETIC_PROMPTS);
+    hw_run_close(&run);
+    expect_ok(hw_journal_open(folder, 0, &journal, &err), &err);
+    ck_assert_uint_eq(hw_journal_n_parts(journal), 2);
+    const struct hw_part_info *part = hw_journal_find(journal, 3, 5);
+    ck_assert_ptr_nonnull(part);
+    ck_assert_uint_eq(part->n_bytes, n_bytes);
+    ck_assert_str_eq(part->sha256, sha256);
+    hw_journal_close(&journal);
+    // From now on it is held to the line.
+    int fd = open(path, O_WRONLY);
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(pwrite(fd, "x", 1, 5000), 1);
+    close(fd);
+    ck_assert_int_eq(synthetic_run_play(&options, SIZE_MAX, &err), HW_INPUT);
+    ck_assert_ptr_nonnull(strstr(err.message, "is not what the journal says"));
+}
+END_TEST
+
+static char *hash_of(const char *path) {
+    static char hex[65];
+    uint64_t n_bytes = 0;
+    ck_assert_int_eq(hw_commit_hash(path, hex, &n_bytes, NULL), HW_OK);
+    return hex;
+}
+
+// An older capture at `out`, of other options than the reference; gives its hash. Made once.
+static void put_older(char ret_hash[65]) {
+    struct hw_error err;
+    char kept[120], *bytes = NULL;
+    size_t n = 0;
+    (void)snprintf(kept, sizeof kept, "%s.kept", out);
+    if (!is_there(kept)) {
+        struct hw_run_options options = synthetic_run_options(kept, SYNTHETIC_PROMPTS);
+        json_t *older = json_pack("{s:s}", "model", "an older one");
+        options.manifest = older;
+        expect_ok(synthetic_run_play(&options, SIZE_MAX, &err), &err);
+        json_decref(older);
+    }
+    (void)unlink(out);
+    expect_ok(hw_commit_read(kept, (size_t)1 << 30, &bytes, &n, &err), &err);
+    expect_ok(hw_commit_write(out, bytes, n, &err), &err);
+    free(bytes);
+    (void)snprintf(ret_hash, 65, "%s", hash_of(out));
+}
+
+static bool is_after_the_last_rename(const char *point) {
+    return strcmp(point, "merge-renamed:1") == 0 || strcmp(point, "folder-removed:1") == 0;
+}
+
+// Killed or out of room at any step: the file there is the older one, whole, until it is the new
+// one; and the same options end in the new one.
+START_TEST(overwritten_file_stays_until_the_last_rename) {
+    struct hw_error err;
+    make_reference();
+    // Each point kills; those of the merge, where the older file could go, find the disk full too.
+    enum { N_MERGE = 3, FIRST_MERGE = N_POINTS - 1 - N_MERGE };
+    ck_assert_str_eq(points[FIRST_MERGE], "merge-started:1");
+    for (size_t i = 0; i < N_POINTS + N_MERGE; i++) {
+        bool is_full = i >= N_POINTS;
+        const char *point = points[is_full ? FIRST_MERGE + i - N_POINTS : i];
+        char older[65], spec[40];
+        put_older(older);
+        struct hw_run_options options = synthetic_run_options(out, 3);
+        options.is_overwriting = true;
+        (void)snprintf(spec, sizeof spec, "%s%s", point, is_full ? ":full" : "");
+        pid_t child = fork();
+        if (child == 0) {
+            ck_assert_int_eq(hw_fault_arm(spec, &err), HW_OK);
+            _exit(synthetic_run_play(&options, SIZE_MAX, &err) == HW_OUTPUT ? 5 : 0);
+        }
+        int result = 0;
+        ck_assert_int_eq(waitpid(child, &result, 0), child);
+        ck_assert_msg(is_full ? WIFEXITED(result) && WEXITSTATUS(result) == 5 : WIFSIGNALED(result),
+                      "%s was not met", spec);
+        if (is_after_the_last_rename(point)) {
+            ck_assert_msg(hw_trace_equal(reference, out, &err) == HW_OK, "%s: %s", spec,
+                          err.message);
+        } else {
+            ck_assert_msg(strcmp(hash_of(out), older) == 0, "%s: the older file has changed", spec);
+            // Nobody else's run puts its parts over it.
+            options.is_overwriting = false;
+            ck_assert_int_eq(synthetic_run_play(&options, SIZE_MAX, &err), HW_OUTPUT);
+            ck_assert_ptr_nonnull(strstr(err.message, "exists (--overwrite replaces it)"));
+            ck_assert_str_eq(hash_of(out), older);
+            options.is_overwriting = true;
+        }
+        ck_assert_msg(synthetic_run_play(&options, SIZE_MAX, &err) == HW_OK, "%s: %s", spec,
+                      err.message);
+        ck_assert_msg(hw_trace_equal(reference, out, &err) == HW_OK, "%s: %s", spec, err.message);
+        ck_assert_uint_eq(trace_folder_count(".parts"), 0);
+    }
+}
+END_TEST
+
+START_TEST(overwriting_run_goes_on_with_its_own_parts) {
+    struct hw_error err;
+    char older[65];
+    put_older(older);
+    struct hw_run_options options = synthetic_run_options(out, 3);
+    options.is_overwriting = true;
+    ck_assert_int_eq(synthetic_run_play(&options, 2, &err), HW_STOPPED);
+    struct hw_run *run = NULL;
+    bool is_complete = false;
+    expect_ok(hw_run_open(&options, &run, &is_complete, &err), &err);
+    ck_assert_uint_eq(hw_run_n_done(run), 6);
+    hw_run_close(&run);
+    // With the parts of another run it starts anew.
+    json_t *other = json_pack("{s:s}", "model", "another");
+    options.manifest = other;
+    expect_ok(hw_run_open(&options, &run, &is_complete, &err), &err);
+    ck_assert_uint_eq(hw_run_n_done(run), 0);
+    hw_run_close(&run);
+    ck_assert_str_eq(hash_of(out), older);
+    json_decref(other);
+}
+END_TEST
+
+// What comes to the output's place while the run is at its end is nobody's to replace: without
+// overwriting anything, with it what is no capture. The parts stay.
+START_TEST(file_that_comes_in_the_way_stays) {
+    struct hw_error err;
+    struct hw_run_options options = synthetic_run_options(out, 3);
+    options.is_overwriting = _i == 1;
+    pid_t child = fork();
+    if (child == 0) {
+        (void)hw_fault_arm("merge-written:1:stop", &err);
+        bool is_told = synthetic_run_play(&options, SIZE_MAX, &err) == HW_OUTPUT &&
+                       strstr(err.message, _i == 1 ? "--overwrite replaces only captures"
+                                                   : "File exists") != NULL;
+        _exit(is_told ? 5 : 0);
+    }
+    int result = 0;
+    ck_assert_int_eq(waitpid(child, &result, WUNTRACED), child);
+    ck_assert(WIFSTOPPED(result));
+    expect_ok(hw_commit_write(out, "precious", 8, &err), &err);
+    ck_assert_int_eq(kill(child, SIGCONT), 0);
+    ck_assert_int_eq(waitpid(child, &result, 0), child);
+    ck_assert(WIFEXITED(result) && WEXITSTATUS(result) == 5);
+    char *text = NULL;
+    size_t n = 0;
+    expect_ok(hw_commit_read(out, 100, &text, &n, &err), &err);
+    ck_assert_str_eq(text, "precious");
+    free(text);
+    ck_assert_uint_eq(trace_folder_count(".parts"), 1);
+    ck_assert_uint_eq(trace_folder_count(".tmp"), 0);
+}
+END_TEST
+
+// The older file is of the very same run: which of the two is there is told by run_id.
+START_TEST(older_file_of_the_same_run_is_overwritten_once) {
+    struct hw_error err;
+    struct hw_run_options options = synthetic_run_options(out, 3);
+    struct hw_run *run = NULL;
+    bool is_complete = false;
+    expect_ok(synthetic_run_play(&options, SIZE_MAX, &err), &err);
+    options.is_overwriting = true;
+    ck_assert_int_eq(synthetic_run_play(&options, 1, &err), HW_STOPPED);
+    expect_ok(hw_run_open(&options, &run, &is_complete, &err), &err);
+    ck_assert(!is_complete);
+    ck_assert_uint_eq(hw_run_n_done(run), 3);
+    hw_run_close(&run);
+    ck_assert_int_eq(hw_fault_arm("merge-renamed:1:full", &err), HW_OK);
+    ck_assert_int_eq(synthetic_run_play(&options, SIZE_MAX, &err), HW_OUTPUT);
+    ck_assert_uint_eq(trace_folder_count(".parts"), 1);
+    struct stat before, after;
+    ck_assert_int_eq(stat(out, &before), 0);
+    expect_ok(hw_run_open(&options, &run, &is_complete, &err), &err);
+    ck_assert(is_complete);
+    ck_assert_int_eq(stat(out, &after), 0);
+    ck_assert_uint_eq(before.st_ino, after.st_ino);
+    ck_assert_uint_eq(trace_folder_count(".parts"), 0);
+}
+END_TEST
+
 START_TEST(other_runs_are_refused_by_name) {
     struct hw_error err;
-    struct hw_run_options options = options_of(out, 3);
-    ck_assert_int_eq(play(&options, 1, &err), HW_STOPPED);
+    struct hw_run_options options = synthetic_run_options(out, 3);
+    ck_assert_int_eq(synthetic_run_play(&options, 1, &err), HW_STOPPED);
+    const json_t *mine = options.manifest;
     json_t *other = json_pack("{s:{s:s, s:i}, s:[s]}", "model", "sha256", "xyz", "layers", 3,
                               "record", "default");
     options.manifest = other;
-    ck_assert_int_eq(play(&options, 1, &err), HW_OUTPUT);
+    ck_assert_int_eq(synthetic_run_play(&options, 1, &err), HW_OUTPUT);
     ck_assert_msg(strstr(err.message, "model.sha256 is \"abc\" there and \"xyz\" here") != NULL,
                   "%s", err.message);
-    options.manifest = manifest;
+    options.manifest = mine;
     options.n_prompts = 7;
-    ck_assert_int_eq(play(&options, 1, &err), HW_OUTPUT);
+    ck_assert_int_eq(synthetic_run_play(&options, 1, &err), HW_OUTPUT);
     ck_assert_ptr_nonnull(strstr(err.message, "it has 8 prompts, not 7"));
     options.n_prompts = 8;
-    expect_ok(play(&options, SIZE_MAX, &err), &err);
+    expect_ok(synthetic_run_play(&options, SIZE_MAX, &err), &err);
     options.manifest = other;
-    ck_assert_int_eq(play(&options, SIZE_MAX, &err), HW_OUTPUT);
+    ck_assert_int_eq(synthetic_run_play(&options, SIZE_MAX, &err), HW_OUTPUT);
     ck_assert_msg(
         strstr(
             err.message,
@@ -224,7 +376,7 @@ START_TEST(other_runs_are_refused_by_name) {
             NULL,
         "%s", err.message);
     options.is_overwriting = true;
-    expect_ok(play(&options, SIZE_MAX, &err), &err);
+    expect_ok(synthetic_run_play(&options, SIZE_MAX, &err), &err);
     json_decref(other);
 }
 END_TEST
@@ -232,8 +384,8 @@ END_TEST
 START_TEST(foreign_output_is_not_touched) {
     struct hw_error err;
     ck_assert_int_eq(hw_commit_write(out, "mine", 4, &err), HW_OK);
-    struct hw_run_options options = options_of(out, 3);
-    ck_assert_int_eq(play(&options, 1, &err), HW_OUTPUT);
+    struct hw_run_options options = synthetic_run_options(out, 3);
+    ck_assert_int_eq(synthetic_run_play(&options, 1, &err), HW_OUTPUT);
     ck_assert_ptr_nonnull(strstr(err.message, "exists"));
     char *text = NULL;
     size_t n = 0;
@@ -247,7 +399,7 @@ START_TEST(second_writer_is_refused_with_the_pid) {
     struct hw_error err;
     struct hw_run *run = NULL, *second = NULL;
     bool is_complete;
-    struct hw_run_options options = options_of(out, 3);
+    struct hw_run_options options = synthetic_run_options(out, 3);
     expect_ok(hw_run_open(&options, &run, &is_complete, &err), &err);
     ck_assert_int_eq(hw_run_open(&options, &second, &is_complete, &err), HW_OUTPUT);
     char pid[40];
@@ -262,21 +414,21 @@ END_TEST
 
 START_TEST(changed_part_is_refused) {
     struct hw_error err;
-    struct hw_run_options options = options_of(out, 3);
-    ck_assert_int_eq(play(&options, 2, &err), HW_STOPPED);
+    struct hw_run_options options = synthetic_run_options(out, 3);
+    ck_assert_int_eq(synthetic_run_play(&options, 2, &err), HW_STOPPED);
     char path[200];
     (void)snprintf(path, sizeof path, "%s.parts/part-00000003-00000005.h5", out);
     int fd = open(path, O_WRONLY);
     ck_assert_int_ge(fd, 0);
     ck_assert_int_eq(pwrite(fd, "x", 1, 5000), 1);
     close(fd);
-    ck_assert_int_eq(play(&options, 2, &err), HW_INPUT);
+    ck_assert_int_eq(synthetic_run_play(&options, 2, &err), HW_INPUT);
     ck_assert_msg(strstr(err.message, "part-00000003-00000005.h5: is not what the journal says") !=
                       NULL,
                   "%s", err.message);
     // Taken away it is work that is left.
     ck_assert_int_eq(unlink(path), 0);
-    expect_ok(play(&options, SIZE_MAX, &err), &err);
+    expect_ok(synthetic_run_play(&options, SIZE_MAX, &err), &err);
 }
 END_TEST
 
@@ -287,7 +439,7 @@ START_TEST(shards_make_the_same_file) {
     (void)snprintf(folder, sizeof folder, "%s.parts", out);
     struct hw_merge_options merging = {.out_path = out, .n_threads = 1};
     for (size_t shard = 0; shard < 3; shard++) {
-        struct hw_run_options options = options_of(out, 2);
+        struct hw_run_options options = synthetic_run_options(out, 2);
         options.shard = shard;
         options.n_shards = 3;
         if (shard == 2) {
@@ -295,7 +447,7 @@ START_TEST(shards_make_the_same_file) {
             ck_assert_msg(strstr(err.message, "prompts 4 to 5 are missing") != NULL, "%s",
                           err.message);
         }
-        expect_ok(play(&options, SIZE_MAX, &err), &err);
+        expect_ok(synthetic_run_play(&options, SIZE_MAX, &err), &err);
     }
     ck_assert(!is_there(out));
     expect_ok(hw_merge_folder(folder, &merging, &err), &err);
@@ -313,6 +465,11 @@ int main(void) {
     tcase_add_test(tcase, stopped_run_goes_on);
     tcase_add_test(tcase, killed_run_goes_on);
     tcase_add_test(tcase, full_disk_keeps_what_was_committed);
+    tcase_add_test(tcase, part_without_a_line_is_adopted);
+    tcase_add_test(tcase, overwritten_file_stays_until_the_last_rename);
+    tcase_add_test(tcase, overwriting_run_goes_on_with_its_own_parts);
+    tcase_add_loop_test(tcase, file_that_comes_in_the_way_stays, 0, 2);
+    tcase_add_test(tcase, older_file_of_the_same_run_is_overwritten_once);
     tcase_add_test(tcase, other_runs_are_refused_by_name);
     tcase_add_test(tcase, foreign_output_is_not_touched);
     tcase_add_test(tcase, second_writer_is_refused_with_the_pid);

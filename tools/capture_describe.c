@@ -9,10 +9,9 @@
 #include "tools/capture_options.h"
 #include "tools/places.h"
 
-// Whether argv[i] only starts a run anew or disturbs it, or is the value of such an option.
-static bool is_of_first_start(const char *const *argv, int i) {
-    return strcmp(argv[i], "--overwrite") == 0 || strncmp(argv[i], "--fault", 7) == 0 ||
-           (i > 0 && strcmp(argv[i - 1], "--fault") == 0);
+// Whether argv[i] disturbs a run, or is the value of such an option.
+static bool is_disturbing(const char *const *argv, int i) {
+    return strncmp(argv[i], "--fault", 7) == 0 || (i > 0 && strcmp(argv[i - 1], "--fault") == 0);
 }
 
 char *hw_capture_command_line(const struct hw_invocation *in, bool is_continuing) {
@@ -28,7 +27,7 @@ char *hw_capture_command_line(const struct hw_invocation *in, bool is_continuing
     }
     char *at = text;
     for (int i = 0; i < argc; i++) {
-        if (is_continuing && is_of_first_start(argv, i)) {
+        if (is_continuing && is_disturbing(argv, i)) {
             continue;
         }
         const char *plain =

@@ -56,8 +56,10 @@ static const struct hw_option options[] = {
     HW_OPTION_STRING(struct capture_options, out, "out", "FILE.h5", NULL,
                      "The capture. Parts are kept in FILE.h5.parts/ until it is complete; the same "
                      "command continues an interrupted run."),
-    HW_OPTION_FLAG(struct capture_options, overwrite, "overwrite",
-                   "Remove FILE.h5, if it is a capture, and start anew."),
+    HW_OPTION_FLAG(
+        struct capture_options, overwrite, "overwrite",
+        "Replace FILE.h5, if it is a capture, when this one is whole; until then it stays. "
+        "Parts of the same run go on, those of another are removed."),
     HW_OPTION_LIST(struct capture_options, labels, "label", "KEY=VALUE",
                    "A label kept as an attribute; may be repeated."),
     HW_OPTION_COUNT(struct capture_options, commit_every, "commit-every", "N", "64", 1, 1 << 20,
