@@ -123,8 +123,22 @@ enum hw_status hw_commit_replace(const char *temporary, const char *path, struct
     return hw_commit_sync_folder(path, err);
 }
 
+void hw_commit_host(char ret_name[HW_HOST_BYTES]) {
+    memset(ret_name, 0, HW_HOST_BYTES);
+    if (gethostname(ret_name, HW_HOST_BYTES - 1) != 0 || ret_name[0] == '\0') {
+        (void)snprintf(ret_name, HW_HOST_BYTES, "localhost");
+    }
+    for (char *c = ret_name; *c != '\0'; c++) {
+        bool is_plain = (*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z') ||
+                        (*c >= '0' && *c <= '9') || *c == '-' || *c == '_' || *c == '.';
+        *c = is_plain ? *c : '_';
+    }
+}
+
 char *hw_commit_temporary(const char *path) {
-    return hw_path_format("%s.%ld.tmp", path, (long)getpid());
+    char host[HW_HOST_BYTES];
+    hw_commit_host(host);
+    return hw_path_format("%s.%ld.%s.tmp", path, (long)getpid(), host);
 }
 
 // Nobody has the file open for writing (HDF5 locks what it writes) and its process is gone.
@@ -145,6 +159,9 @@ void hw_commit_drop_stale(const char *path) {
     const char *slash = strrchr(path, '/');
     const char *name = slash != NULL ? slash + 1 : path;
     size_t n = strlen(name);
+    char host[HW_HOST_BYTES], tail[HW_HOST_BYTES + 8];
+    hw_commit_host(host);
+    (void)snprintf(tail, sizeof tail, ".%s.tmp", host);
     char *folder = slash != NULL ? hw_path_format("%.*s", (int)(slash - path) + 1, path)
                                  : hw_path_format("./");
     DIR *dir = folder != NULL ? opendir(folder) : NULL;
@@ -156,7 +173,7 @@ void hw_commit_drop_stale(const char *path) {
         }
         char *end;
         long pid = strtol(rest + 1, &end, 10);
-        char *found = strcmp(end, ".tmp") == 0 && pid > 0 && pid <= INT_MAX
+        char *found = strcmp(end, tail) == 0 && pid > 0 && pid <= INT_MAX
                           ? hw_path_format("%s%s", folder, entry->d_name)
                           : NULL;
         if (found != NULL && is_stale(found, pid)) {

@@ -20,10 +20,15 @@ enum hw_status hw_commit_rename(const char *temporary, const char *path, struct 
 enum hw_status hw_commit_replace(const char *temporary, const char *path, struct hw_error *err);
 enum hw_status hw_commit_sync_folder(const char *path_in_it, struct hw_error *err);
 
-// Where a file on its way to `path` is written: "<path>.<pid>.tmp" beside it, from malloc. NULL
+// Name of this machine for file names: at most 64 of letters, digits, '-', '_' and '.'.
+enum { HW_HOST_BYTES = 65 };
+void hw_commit_host(char ret_name[HW_HOST_BYTES]);
+// Where a file on its way to `path` is written: "<path>.<pid>.<host>.tmp" beside it, from malloc.
+// The host is in it because folders are shared between machines, and process numbers are not. NULL
 // without memory.
 char *hw_commit_temporary(const char *path);
-// Removes such files that processes of this host left when they were killed.
+// Removes such files that processes of this host left when they were killed. Whether a process of
+// another host lives cannot be known here: its files stay for the next run there.
 void hw_commit_drop_stale(const char *path);
 
 // SHA-256 and size of a file.

@@ -26,6 +26,7 @@ struct hw_journal {
     size_t n_parts;
     size_t capacity;
     long long pid; // of the last process that opened it
+    char host[HW_HOST_BYTES];
 };
 
 static enum hw_status keep(struct hw_journal *journal, const struct hw_part_info *part,
@@ -50,9 +51,10 @@ static enum hw_status read_line(struct hw_journal *journal, const char *line, si
     json_t *object = json_loadb(line, n, JSON_REJECT_DUPLICATES, &reason);
     enum hw_status status = HW_OK;
     json_int_t first = 0, last = 0, bytes = 0, pid = 0;
-    const char *sha256 = NULL;
-    if (object != NULL && json_unpack(object, "{s:I}", "pid", &pid) == 0) {
+    const char *sha256 = NULL, *host = "";
+    if (object != NULL && json_unpack(object, "{s:I, s?s}", "pid", &pid, "host", &host) == 0) {
         journal->pid = pid;
+        (void)hw_escape(journal->host, sizeof journal->host, host, strlen(host));
     } else if (object == NULL ||
                json_unpack(object, "{s:I, s:I, s:I, s:s}", "first", &first, "last", &last, "bytes",
                            &bytes, "sha256", &sha256) != 0 ||
@@ -102,9 +104,12 @@ static enum hw_status append_text(struct hw_journal *journal, const char *text,
 
 static enum hw_status refuse(struct hw_journal *journal, struct hw_error *err) {
     size_t end = 0;
+    char host[HW_HOST_BYTES];
     (void)read_lines(journal, &end, NULL);
-    return hw_fail(err, HW_OUTPUT, "%s: is being written by process %lld", journal->path,
-                   journal->pid);
+    hw_commit_host(host);
+    bool is_here = journal->host[0] == '\0' || strcmp(journal->host, host) == 0;
+    return hw_fail(err, HW_OUTPUT, "%s: is being written by process %lld%s%s", journal->path,
+                   journal->pid, is_here ? "" : " of ", is_here ? "" : journal->host);
 }
 
 enum hw_status hw_journal_open(const char *folder, size_t shard, struct hw_journal **ret_journal,
@@ -115,7 +120,7 @@ enum hw_status hw_journal_open(const char *folder, size_t shard, struct hw_journ
     }
     enum hw_status status = HW_OK;
     size_t end = 0;
-    char line[200], host[64] = "";
+    char line[200], host[HW_HOST_BYTES];
     journal->fd = -1;
     journal->path = hw_path_format("%s/journal-%zu.jsonl", folder, shard);
     if (journal->path == NULL) {
@@ -144,8 +149,8 @@ enum hw_status hw_journal_open(const char *folder, size_t shard, struct hw_journ
             hw_fail(err, HW_OUTPUT, "%s: cannot be written: %s", journal->path, strerror(errno));
     }
     if (status == HW_OK) {
-        (void)gethostname(host, sizeof host - 1);
-        (void)snprintf(line, sizeof line, "{\"pid\": %ld, \"host\": \"%.60s\"}\n", (long)getpid(),
+        hw_commit_host(host);
+        (void)snprintf(line, sizeof line, "{\"pid\": %ld, \"host\": \"%s\"}\n", (long)getpid(),
                        host);
         status = append_text(journal, line, err);
     }

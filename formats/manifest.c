@@ -102,7 +102,7 @@ enum hw_status hw_manifest_write(const struct hw_manifest *manifest, const char 
                                  struct hw_error *err) {
     char *text = json_dumps(manifest->document, JSON_INDENT(1) | JSON_SORT_KEYS);
     char *path = hw_path_format("%s/manifest.json", folder);
-    char *temporary = hw_path_format("%s/manifest.%ld.tmp", folder, (long)getpid());
+    char *temporary = path != NULL ? hw_commit_temporary(path) : NULL;
     enum hw_status status = HW_OK;
     if (text == NULL || path == NULL || temporary == NULL) {
         status = hw_fail(err, HW_RESOURCE, "not enough memory for the manifest");

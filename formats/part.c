@@ -248,8 +248,9 @@ enum hw_status hw_part_open(const struct hw_part_options *options, struct hw_par
     part->options = *options;
     part->is_in_memory = options->planned_bytes <
                          (options->memory_bytes > 0 ? options->memory_bytes : HW_PART_MEMORY_BYTES);
-    part->temporary = hw_path_format("%s/part-%08" PRId32 ".%ld.tmp", options->folder,
-                                     options->first_prompt, (long)getpid());
+    char *stem = hw_path_format("%s/part-%08" PRId32, options->folder, options->first_prompt);
+    part->temporary = stem != NULL ? hw_commit_temporary(stem) : NULL;
+    free(stem);
     enum hw_status status =
         part->temporary != NULL ? HW_OK : hw_fail(err, HW_RESOURCE, "not enough memory for a path");
     status = status != HW_OK ? status : hw_writer_open(true, QUEUE_BYTES, &part->writer, err);

@@ -3,8 +3,8 @@
 //
 // A part that the plan puts below 64 MB is built in memory and written in one go, so that a full
 // disk is an ordinary error; a larger one goes through a temporary file. The protocol: build, write
-// PART.<pid>.tmp, fsync, rename to part-<first>-<last>.h5 (never replacing), fsync the folder; then
-// the caller's journal. Until commit returns nothing of it counts.
+// part-<first>.<pid>.<host>.tmp, fsync, rename to part-<first>-<last>.h5 (never replacing), fsync
+// the folder; then the caller's journal. Until commit returns nothing of it counts.
 #ifndef HW_PART_H
 #define HW_PART_H
 

@@ -219,8 +219,15 @@ enum hw_status hw_run_folder_remove(const char *folder, struct hw_error *err) {
     if (stat(folder, &info) != 0 && errno == ENOENT) {
         return HW_OK;
     }
+    char *manifest = hw_path_format("%s/manifest.json", folder);
+    if (manifest == NULL) {
+        return hw_fail(err, HW_RESOURCE, "not enough memory for a path");
+    }
     struct removal removal = {folder, false};
     enum hw_status status = hw_run_folder_walk(folder, remove_ours, &removal, err);
+    // The last also on the disk, should the machine stop here.
+    status = status != HW_OK ? status : hw_commit_sync_folder(manifest, err);
+    free(manifest);
     removal.is_manifest_turn = true;
     status = status != HW_OK ? status : hw_run_folder_walk(folder, remove_ours, &removal, err);
     // What is left is not ours to remove, and in nobody's way.
@@ -245,7 +252,7 @@ enum hw_status hw_run_folder_write_common(const char *folder, const struct hw_la
                                           const struct hw_vocabulary *vocabulary,
                                           struct hw_error *err) {
     char *path = hw_path_format("%s/common.h5", folder);
-    char *temporary = hw_path_format("%s/common.%ld.tmp", folder, (long)getpid());
+    char *temporary = path != NULL ? hw_commit_temporary(path) : NULL;
     struct hw_trace_lengths lengths = {0};
     struct hw_trace_file file;
     struct stat info;

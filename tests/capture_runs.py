@@ -116,7 +116,7 @@ def leftovers(out):
     folder, name = os.path.split(out)
     problems = []
     for entry in os.listdir(folder):
-        match = re.fullmatch(r"\.([0-9]+)\.tmp", entry[len(name):])
+        match = re.fullmatch(r"\.([0-9]+)\.[A-Za-z0-9_.-]+\.tmp", entry[len(name):])
         # A process number may have been given away again; its file stays then.
         if entry.startswith(name + ".") and not (match and os.path.exists(f"/proc/{match.group(1)}")):
             problems.append(f"{entry} was left")

@@ -9,8 +9,10 @@ import filecmp
 import json
 import os
 import random
+import re
 import shutil
 import signal
+import socket
 import statistics
 import subprocess
 import sys
@@ -362,9 +364,18 @@ class KillTest:
         for name in ("part-00000012.1.tmp", "part-00000000.999999.tmp", "common.999999.tmp"):
             with open(at(name), "wb") as file:
                 file.write(b"x")
-        with open(out + ".2147483647.tmp", "wb") as file:
-            file.write(b"x")
-        cr.check("files of dead processes go", self.conclude(out))
+        host = re.sub(r"[^A-Za-z0-9_.-]", "_", socket.gethostname())[:64]
+        for place in (host, "another-host"):
+            with open(f"{out}.2147483647.{place}.tmp", "wb") as file:
+                file.write(b"x")
+        code, text = self.runs.run(out)
+        problems = [] if code == 0 else [f"exit code {code}: {text}"]
+        try:
+            os.unlink(out + ".2147483647.another-host.tmp")
+        except FileNotFoundError:
+            problems.append("a file of another host, whose process may live, went too")
+        problems += self.runs.differs(self.reference, out) + cr.leftovers(out)
+        cr.check("files of dead processes of this host go", problems)
         for name, change in (("cut", lambda b: b[:-1]), ("changed", lambda b: b[:5000] + bytes([b[5000] ^ 1]) + b[5001:])):
             for journal in ("journalled", "not journalled"):
                 out, at = started(f"part-{name}-{journal[:3]}")
