@@ -1,0 +1,44 @@
+// Which record serves which measure: the one table, for messages, for `info` and for
+// docs/measures.md.
+#ifndef HW_MEASURES_H
+#define HW_MEASURES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "formats/trace_reader.h"
+#include "kernels/status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum { HW_MEASURE_MAX_RECORDS = 3 };
+
+struct hw_measure {
+    const char *name;    // "rollout"
+    const char *command; // that shows it
+    const char *section; // of the definitions: "I1"
+    const char *text;    // half a sentence: what it says
+    // Any one of these records serves; NULL-terminated. A record is there where all its marked
+    // datasets are.
+    const char *records[HW_MEASURE_MAX_RECORDS];
+    const char *also; // needed beside it, in words: "a capture of `prompts repeat`"; or NULL
+};
+
+const struct hw_measure *hw_measures(size_t *ret_n);
+const struct hw_measure *hw_measure_find(const char *name); // NULL: there is none
+
+// Whether the capture has what `record` writes.
+bool hw_trace_has_record(const struct hw_trace *trace, const char *record);
+
+// The first of the measure's records that the capture has. HW_INPUT where it has none: "FILE:
+// rollout needs attention_maps or attention_vectors (found attention, values, ...): capture again
+// with --record attention_vectors".
+enum hw_status hw_measure_require(const struct hw_trace *trace, const char *measure,
+                                  const char **ret_record, struct hw_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
