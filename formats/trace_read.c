@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "formats/commit.h"
 #include "formats/h5.h"
 #include "formats/prompt_rows.h"
 #include "formats/trace_reader_internal.h"
@@ -374,4 +375,39 @@ enum hw_status hw_trace_attribute_integer(struct hw_trace *trace, enum hw_group 
                : hw_h5_get_integer(id, name, ret_value, err);
     hw_h5_close(&id);
     return status;
+}
+
+struct labels {
+    hid_t root;
+    char *text; // NULL: memory ran out
+};
+
+static herr_t add_label(hid_t id, const char *name, const H5A_info_t *info, void *client) {
+    static const char prefix[] = "label_";
+    struct labels *labels = client;
+    char *value = NULL;
+    if (strncmp(name, prefix, strlen(prefix)) != 0 ||
+        hw_h5_get_text(id, name, &value, NULL) != HW_OK) {
+        return 0;
+    }
+    char *longer = hw_path_format("%s%s%s=%s", labels->text, labels->text[0] != '\0' ? "," : "",
+                                  name + strlen(prefix), value);
+    free(value);
+    free(labels->text);
+    labels->text = longer;
+    return longer != NULL ? 0 : -1;
+}
+
+enum hw_status hw_trace_labels(struct hw_trace *trace, char **ret_text, struct hw_error *err) {
+    struct labels labels = {H5Gopen2(trace->file, "/", H5P_DEFAULT), strdup("")};
+    if (labels.root >= 0 && labels.text != NULL) {
+        (void)H5Aiterate2(labels.root, H5_INDEX_CRT_ORDER, H5_ITER_INC, NULL, add_label, &labels);
+    }
+    (void)H5Eclear2(H5E_DEFAULT);
+    hw_h5_close(&labels.root);
+    if (labels.text == NULL) {
+        return hw_fail(err, HW_RESOURCE, "not enough memory for the labels of a capture");
+    }
+    *ret_text = labels.text;
+    return HW_OK;
 }

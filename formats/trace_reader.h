@@ -105,6 +105,9 @@ enum hw_status hw_trace_read_chunk(struct hw_trace *trace, const struct hw_map_p
 // A text attribute of a group ("run_id" of the root), from malloc; HW_INPUT where it is missing.
 enum hw_status hw_trace_attribute(struct hw_trace *trace, enum hw_group group, const char *name,
                                   char **ret_text, struct hw_error *err);
+// The labels of the capture (--label), "KEY=VALUE" in the order given with commas between, from
+// malloc; "" where there are none.
+enum hw_status hw_trace_labels(struct hw_trace *trace, char **ret_text, struct hw_error *err);
 // An integer attribute.
 enum hw_status hw_trace_attribute_integer(struct hw_trace *trace, enum hw_group group,
                                           const char *name, int64_t *ret_value,
