@@ -79,6 +79,13 @@ enum hw_status hw_result_stack(struct hw_result *const *results, size_t n,
 enum hw_status hw_result_write(const struct hw_result *result, const char *path, bool is_replaced,
                                struct hw_error *err);
 
+// Whether the file says that it is a result; false where it cannot be opened.
+bool hw_result_is_file(const char *path);
+// A result file: axes, arrays with name, type, axes and long_name, and where it comes from.
+// HW_INPUT where it is none, or broken.
+enum hw_status hw_result_read(const char *path, struct hw_result **ret_result,
+                              struct hw_error *err);
+
 // Looking at it, in the order of addition.
 struct hw_result_axis_view {
     const char *name;

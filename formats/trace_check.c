@@ -3,12 +3,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "formats/h5.h"
+#include "formats/h5_apart.h"
 #include "formats/prompt_rows.h"
 #include "formats/trace_reader_internal.h"
 #include "kernels/attention.h"
@@ -16,91 +15,14 @@
 
 enum {
     HW_MAX_AXIS_LENGTH = 1 << 30,
-    HW_MAX_CHUNK_BYTES = 64 << 20,
-    HW_MAX_DEFLATE_RATIO = 1100, // a little above deflate's own limit of 1032
-    HW_MAX_LINKS = 4096,
-    HW_MAX_CHECK_SECONDS = 60,
 };
 #define HW_MAX_DATASET_BYTES ((uint64_t)1 << 44)
-#define HW_MAX_CHECK_BYTES ((rlim_t)2 << 30)
-
-struct walk {
-    bool is_refused;
-    size_t n_links;
-    char name[80];
-};
-
-static herr_t check_link(hid_t group, const char *name, const H5L_info_t *info, void *client) {
-    struct walk *walk = client;
-    walk->n_links++;
-    if (info->type != H5L_TYPE_HARD || walk->n_links > HW_MAX_LINKS) {
-        (void)hw_escape(walk->name, sizeof walk->name, name, strlen(name));
-        walk->is_refused = true;
-        return 1;
-    }
-    return 0;
-}
-
-static enum hw_status check_links(hid_t group, const char *group_name, struct hw_error *err) {
-    struct walk walk = {0};
-    if (H5Literate(group, H5_INDEX_NAME, H5_ITER_NATIVE, NULL, check_link, &walk) < 0) {
-        return hw_h5_fail(err, HW_INPUT, "group /%s: cannot be listed", group_name);
-    }
-    if (walk.is_refused) {
-        return hw_fail(err, HW_INPUT,
-                       "group /%s: link %s is not a hard one, or one of more than %d", group_name,
-                       walk.name, (int)HW_MAX_LINKS);
-    }
-    return HW_OK;
-}
 
 // Whether `name` exists in the group and is an object of the wanted type.
 static bool has_object(hid_t group, const char *name, H5O_type_t type) {
     H5O_info_t info;
     return H5Lexists(group, name, H5P_DEFAULT) > 0 &&
            H5Oget_info_by_name(group, name, &info, H5P_DEFAULT) >= 0 && info.type == type;
-}
-
-static enum hw_status check_storage(hid_t dataset, const char *name, size_t element_bytes,
-                                    bool may_be_virtual, bool *ret_is_virtual,
-                                    struct hw_error *err) {
-    hid_t creation = H5Dget_create_plist(dataset);
-    enum hw_status status = HW_OK;
-    H5D_layout_t layout = H5Pget_layout(creation);
-    int n_filters = H5Pget_nfilters(creation);
-    *ret_is_virtual = layout == H5D_VIRTUAL;
-    if (creation < 0 || layout < 0 || n_filters < 0) {
-        status = hw_h5_fail(err, HW_INPUT, "%s: its storage cannot be told", name);
-    } else if (H5Pget_external_count(creation) != 0) {
-        status = hw_fail(err, HW_INPUT, "%s: is stored in another file", name);
-    } else if (layout == H5D_VIRTUAL && !may_be_virtual) {
-        status = hw_fail(err, HW_INPUT, "%s: is virtual in a file that is no master", name);
-    }
-    for (int i = 0; i < n_filters && status == HW_OK; i++) {
-        unsigned flags, config;
-        size_t n_values = 0;
-        H5Z_filter_t filter =
-            H5Pget_filter2(creation, (unsigned)i, &flags, &n_values, NULL, 0, NULL, &config);
-        if (filter != H5Z_FILTER_SHUFFLE && filter != H5Z_FILTER_DEFLATE &&
-            filter != H5Z_FILTER_FLETCHER32) {
-            status = hw_fail(err, HW_INPUT, "%s: filter %d is none of shuffle, deflate, fletcher32",
-                             name, (int)filter);
-        }
-    }
-    hsize_t chunk[H5S_MAX_RANK] = {0};
-    if (status == HW_OK && layout == H5D_CHUNKED) {
-        int rank = H5Pget_chunk(creation, H5S_MAX_RANK, chunk);
-        size_t n_bytes = element_bytes;
-        for (int i = 0; i < rank && n_bytes <= HW_MAX_CHUNK_BYTES; i++) {
-            n_bytes = chunk[i] > HW_MAX_CHUNK_BYTES ? SIZE_MAX : n_bytes * (size_t)chunk[i];
-        }
-        if (rank < 0 || n_bytes > HW_MAX_CHUNK_BYTES) {
-            status = hw_fail(err, HW_INPUT, "%s: a chunk is larger than %d bytes", name,
-                             (int)HW_MAX_CHUNK_BYTES);
-        }
-    }
-    hw_h5_close(&creation);
-    return status;
 }
 
 // The element must be the schema's; floats that options narrow may be narrower.
@@ -156,19 +78,6 @@ static enum hw_status check_lengths(const char *name, enum hw_dataset dataset, h
     return HW_OK;
 }
 
-// A declared size must be backed by stored bytes, or reading it would allocate from nothing.
-static enum hw_status check_backing(hid_t dataset, const char *name, hid_t space,
-                                    size_t element_bytes, struct hw_error *err) {
-    hssize_t n_values = H5Sget_simple_extent_npoints(space);
-    uint64_t stored = H5Dget_storage_size(dataset);
-    uint64_t declared = (uint64_t)n_values * element_bytes; // below the cap of check_lengths
-    if (n_values < 0 || declared / HW_MAX_DEFLATE_RATIO > stored + 4096) {
-        return hw_fail(err, HW_INPUT, "%s: declares %llu bytes, but %llu are stored", name,
-                       (unsigned long long)declared, (unsigned long long)stored);
-    }
-    return HW_OK;
-}
-
 static enum hw_status fail_type(const char *name, hid_t type, enum hw_dataset dataset,
                                 struct hw_error *err) {
     static const char *const names[] = {"f4", "f2", "u2", "i4", "i8", "u1", "text"};
@@ -206,11 +115,11 @@ static enum hw_status check_dataset(hid_t group, enum hw_dataset dataset, bool m
     } else {
         size_t element_bytes = element == HW_ELEMENT_VSTR ? 16 : hw_element_bytes(element);
         status = check_lengths(name, dataset, space, element_bytes, shape, err);
-        status = status != HW_OK
-                     ? status
-                     : check_storage(id, name, element_bytes, may_be_virtual, &is_virtual, err);
+        status = status != HW_OK ? status
+                                 : hw_h5_check_storage(id, name, element_bytes,
+                                                       may_be_virtual ? &is_virtual : NULL, err);
         if (status == HW_OK && !is_virtual && !hw_dataset_is_map(dataset)) {
-            status = check_backing(id, name, space, element_bytes, err);
+            status = hw_h5_check_backing(id, name, space, element_bytes, err);
         }
     }
     if (status == HW_OK) {
@@ -233,7 +142,6 @@ static enum hw_status check_scale(hid_t group, enum hw_group number, enum hw_axi
         return hw_fail(err, HW_INPUT, "%s: the scale of the axis is missing", name);
     }
     enum hw_status status = HW_OK;
-    bool is_virtual;
     hsize_t dims[H5S_MAX_RANK] = {0};
     hid_t id = H5Dopen2(group, hw_axis_name(axis), H5P_DEFAULT);
     hid_t space = id < 0 ? -1 : H5Dget_space(id);
@@ -244,7 +152,7 @@ static enum hw_status check_scale(hid_t group, enum hw_group number, enum hw_axi
         status = hw_fail(err, HW_INPUT, "%s: the scale has %llu places, its datasets have %zu",
                          name, (unsigned long long)dims[0], n);
     } else {
-        status = check_storage(id, name, 4, false, &is_virtual, err);
+        status = hw_h5_check_storage(id, name, 4, NULL, err);
     }
     hw_h5_close(&space);
     hw_h5_close(&id);
@@ -283,7 +191,7 @@ static enum hw_status check_group(hid_t root, enum hw_group number, bool may_be_
     hid_t group = H5Gopen2(root, number == HW_GROUP_ROOT ? "/" : name, H5P_DEFAULT);
     enum hw_status status = group < 0
                                 ? hw_h5_fail(err, HW_INPUT, "group /%s: cannot be opened", name)
-                                : check_links(group, name, err);
+                                : hw_h5_check_links(group, name, err);
     for (int i = 0; i < HW_N_DATASETS && status == HW_OK; i++) {
         const struct hw_schema_row *row = hw_schema_row((enum hw_dataset)i);
         if (row->group == number && H5Lexists(group, row->name, H5P_DEFAULT) > 0) {
@@ -333,64 +241,15 @@ enum hw_status hw_trace_check(hid_t file, struct hw_trace_shape *ret_shape, stru
     return status;
 }
 
-// In the child: the check, its message through the pipe, its status as exit code.
-static void run_child(const char *path, int out) {
-    struct rlimit seconds = {HW_MAX_CHECK_SECONDS, HW_MAX_CHECK_SECONDS};
-    struct rlimit none = {0, 0};
-    (void)setrlimit(RLIMIT_CPU, &seconds);
-    (void)setrlimit(RLIMIT_CORE, &none);
-#ifndef __SANITIZE_ADDRESS__
-    // What the process has mapped (a model, say) counts, so the limit is that and what a check may
-    // take besides.
-    unsigned long n_pages = 0;
-    FILE *statm = fopen("/proc/self/statm", "re");
-    if (statm != NULL && fscanf(statm, "%lu", &n_pages) == 1) {
-        rlim_t most = (rlim_t)n_pages * (rlim_t)sysconf(_SC_PAGESIZE) + HW_MAX_CHECK_BYTES;
-        struct rlimit memory = {most, most};
-        (void)setrlimit(RLIMIT_AS, &memory);
-    }
-#endif
-    struct hw_error error = {HW_OK, ""};
+static enum hw_status check_only(hid_t file, struct hw_error *err) {
     struct hw_trace_shape *shape = malloc(sizeof *shape);
-    hid_t file = -1;
-    enum hw_status status = shape == NULL ? HW_RESOURCE : hw_h5_open(path, &file, &error);
-    status = status != HW_OK ? status : hw_trace_check(file, shape, &error);
-    if (status != HW_OK) {
-        (void)!write(out, error.message, strlen(error.message));
-    }
-    _exit((int)status);
+    enum hw_status status = shape != NULL
+                                ? hw_trace_check(file, shape, err)
+                                : hw_fail(err, HW_RESOURCE, "not enough memory to check a capture");
+    free(shape);
+    return status;
 }
 
 enum hw_status hw_trace_check_apart(const char *path, struct hw_error *err) {
-    int ends[2];
-    if (pipe(ends) != 0) {
-        return hw_fail(err, HW_RESOURCE, "no pipe for the check of %s: %s", path, strerror(errno));
-    }
-    pid_t child = fork();
-    if (child == 0) {
-        (void)close(ends[0]);
-        run_child(path, ends[1]);
-    }
-    (void)close(ends[1]);
-    char message[HW_ERROR_BYTES] = "";
-    size_t used = 0;
-    ssize_t n = 0;
-    while (child > 0 && used + 1 < sizeof message &&
-           (n = read(ends[0], message + used, sizeof message - 1 - used)) > 0) {
-        used += (size_t)n;
-    }
-    (void)close(ends[0]);
-    int result = 0;
-    if (child < 0 || waitpid(child, &result, 0) != child) {
-        return hw_fail(err, HW_RESOURCE, "no process for the check of %s: %s", path,
-                       strerror(errno));
-    }
-    if (!WIFEXITED(result)) {
-        return hw_fail(err, HW_INPUT, "the HDF5 library does not survive reading it (signal %d)",
-                       WTERMSIG(result));
-    }
-    message[used] = '\0';
-    return WEXITSTATUS(result) == 0
-               ? HW_OK
-               : hw_fail(err, (enum hw_status)WEXITSTATUS(result), "%s", message);
+    return hw_h5_apart(path, check_only, err);
 }

@@ -165,7 +165,18 @@ START_TEST(a_file_is_written_whole) {
     ck_assert_int_gt(H5Aexists(id, "epsilon"), 0);
     (void)H5Dclose(dataset);
     (void)H5Fclose(id);
+    struct hw_result *back = NULL;
+    ck_assert_msg(hw_result_read(file, &back, &err) == HW_OK, "%s", err.message);
+    ck_assert_str_eq(hw_result_command(back), "demo");
+    ck_assert_uint_eq(hw_result_n_arrays(back), hw_result_n_arrays(r));
+    struct hw_result_array_view trial = find(back, "trial");
+    ck_assert_str_eq(trial.field.axes[0], "prompt");
+    ck_assert_mem_eq(trial.values, find(r, "trial").values, trial.n_values * sizeof(double));
+    hw_result_close(&back);
     hw_result_close(&r);
+    ck_assert_int_eq(truncate(file, 3000), 0);
+    ck_assert_int_eq(hw_result_read(file, &back, &err), HW_INPUT);
+    ck_assert_ptr_nonnull(strstr(err.message, file));
     ck_assert_int_eq(unlink(file), 0);
     ck_assert_int_eq(rmdir(path), 0); // and nothing else was left
 }
