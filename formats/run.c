@@ -299,10 +299,15 @@ static enum hw_status settle_parts(const struct hw_run *run, const struct hw_man
     enum hw_status found = hw_manifest_read(run->folder, &there, &inner);
     if (found == HW_RESOURCE) {
         status = hw_fail(err, found, "%s", inner.message);
-    } else if (found != HW_OK || hw_manifest_compare(&there, wanted, &inner) != HW_OK) {
-        status = hw_run_folder_remove(run->folder, err);
-    } else {
+    } else if (found == HW_OK && hw_manifest_compare(&there, wanted, &inner) == HW_OK) {
         *ret_is_complete = hw_run_output_is_of(run->out_path, &there);
+    } else if (hw_run_output_is_master(run->out_path)) {
+        status = hw_fail(err, HW_OUTPUT,
+                         "%s: its rows lie in parts, which would go before it does (expected a "
+                         "whole file, as `headwater merge --overwrite` makes of %s, or neither)",
+                         run->out_path, run->folder);
+    } else {
+        status = hw_run_folder_remove(run->folder, err);
     }
     hw_manifest_close(&there);
     hw_journals_close(&journals);
@@ -342,7 +347,8 @@ enum hw_status hw_run_open(const struct hw_run_options *options, struct hw_run *
     }
     if (status == HW_OK && is_complete) {
         hw_journal_close(&run->journal);
-        status = clear_folder(run->folder, err); // killed between the last rename and this
+        // Killed between the last rename and this; but a master needs its parts.
+        status = hw_run_output_is_master(run->out_path) ? HW_OK : clear_folder(run->folder, err);
     }
     hw_manifest_close(&wanted);
     if (status != HW_OK || is_complete) {

@@ -82,6 +82,14 @@ enum hw_status hw_run_output_judge(const char *path, const struct hw_manifest *w
     return status;
 }
 
+bool hw_run_output_is_master(const char *path) {
+    struct hw_trace *trace = NULL;
+    struct hw_error inner;
+    bool is_master = hw_trace_open(path, &trace, &inner) == HW_OK && hw_trace_is_virtual(trace);
+    hw_trace_close(&trace);
+    return is_master;
+}
+
 bool hw_run_output_is_of(const char *path, const struct hw_manifest *manifest) {
     const char *wanted =
         json_string_value(json_object_get(manifest->provenance.root_attributes, "run_id"));
@@ -89,7 +97,7 @@ bool hw_run_output_is_of(const char *path, const struct hw_manifest *manifest) {
     char *found = NULL;
     struct hw_error inner;
     bool is_of = wanted != NULL && hw_trace_open(path, &trace, &inner) == HW_OK &&
-                 hw_trace_is_complete(trace) &&
+                 hw_trace_is_complete(trace) && !hw_trace_is_virtual(trace) &&
                  hw_trace_attribute(trace, HW_GROUP_ROOT, "run_id", &found, &inner) == HW_OK &&
                  strcmp(found, wanted) == 0;
     free(found);

@@ -18,8 +18,11 @@ enum hw_status hw_run_output_check(const char *path, bool is_replaced, struct hw
 enum hw_status hw_run_output_judge(const char *path, const struct hw_manifest *wanted,
                                    bool *ret_is_complete, struct hw_error *err);
 
-// Whether it is the finished capture that came of the folder with this manifest: by run_id, so that
-// an older capture of the same run is not taken for it.
+// Whether a master is there (merge --virtual), whose parts are where its rows lie: they are kept.
+bool hw_run_output_is_master(const char *path);
+
+// Whether it is the finished capture, and no master, that came of the folder with this manifest: by
+// run_id, so that an older capture of the same run is not taken for it.
 bool hw_run_output_is_of(const char *path, const struct hw_manifest *manifest);
 
 #endif

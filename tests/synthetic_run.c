@@ -4,6 +4,11 @@
 #include "synthetic.h"
 #include "trace_folder.h"
 
+const char *const synthetic_run_points[SYNTHETIC_N_POINTS] = {
+    "part-built:1",    "part-built:3",    "part-written:1",  "part-written:2",  "part-synced:1",
+    "part-synced:3",   "part-renamed:1",  "part-renamed:3",  "journalled:1",    "journalled:3",
+    "merge-started:1", "merge-written:1", "merge-renamed:1", "folder-removed:1"};
+
 static struct hw_layout layout;
 static json_t *manifest;
 

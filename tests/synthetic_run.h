@@ -7,6 +7,10 @@
 
 #include "formats/run.h"
 
+// Faults of fault.h that such a run passes, in its order.
+enum { SYNTHETIC_N_POINTS = 14 };
+extern const char *const synthetic_run_points[SYNTHETIC_N_POINTS];
+
 // Makes the folder, and what the options below point to; and removes it all.
 const char *synthetic_run_setup(void);
 void synthetic_run_teardown(void);

@@ -88,22 +88,16 @@ START_TEST(stopped_run_goes_on) {
 }
 END_TEST
 
-static const char *const points[] = {
-    "part-built:1",    "part-built:3",    "part-written:1",  "part-written:2",  "part-synced:1",
-    "part-synced:3",   "part-renamed:1",  "part-renamed:3",  "journalled:1",    "journalled:3",
-    "merge-started:1", "merge-written:1", "merge-renamed:1", "folder-removed:1"};
-enum { N_POINTS = sizeof points / sizeof *points };
-
 // Each point is met by a process of its own that dies there; the reference is of one piece.
 START_TEST(killed_run_goes_on) {
     struct hw_error err;
     make_reference();
     int n_killed = 0;
-    for (size_t i = 0; i < N_POINTS; i++) {
+    for (size_t i = 0; i < SYNTHETIC_N_POINTS; i++) {
         struct hw_run_options options = synthetic_run_options(out, 3);
         pid_t child = fork();
         if (child == 0) {
-            if (hw_fault_arm(points[i], &err) == HW_OK) {
+            if (hw_fault_arm(synthetic_run_points[i], &err) == HW_OK) {
                 (void)synthetic_run_play(&options, SIZE_MAX, &err);
             }
             _exit(0);
@@ -111,16 +105,16 @@ START_TEST(killed_run_goes_on) {
         int result = 0;
         ck_assert_int_eq(waitpid(child, &result, 0), child);
         ck_assert_msg(WIFSIGNALED(result) && WTERMSIG(result) == SIGKILL, "%s was not met",
-                      points[i]);
+                      synthetic_run_points[i]);
         n_killed++;
-        ck_assert_msg(synthetic_run_play(&options, SIZE_MAX, &err) == HW_OK, "%s: %s", points[i],
-                      err.message);
-        ck_assert_msg(hw_trace_equal(reference, out, &err) == HW_OK, "%s: %s", points[i],
-                      err.message);
+        ck_assert_msg(synthetic_run_play(&options, SIZE_MAX, &err) == HW_OK, "%s: %s",
+                      synthetic_run_points[i], err.message);
+        ck_assert_msg(hw_trace_equal(reference, out, &err) == HW_OK, "%s: %s",
+                      synthetic_run_points[i], err.message);
         ck_assert_uint_eq(trace_folder_count(".parts"), 0);
         ck_assert_int_eq(unlink(out), 0);
     }
-    ck_assert_int_eq(n_killed, N_POINTS);
+    ck_assert_int_eq(n_killed, SYNTHETIC_N_POINTS);
     // What a killed merge leaves beside the output is named after its process and harmless.
     ck_assert_uint_le(trace_folder_count(".tmp"), 2);
 }
@@ -129,15 +123,16 @@ END_TEST
 START_TEST(full_disk_keeps_what_was_committed) {
     struct hw_error err;
     make_reference();
-    for (size_t i = 0; i < N_POINTS; i++) {
+    for (size_t i = 0; i < SYNTHETIC_N_POINTS; i++) {
         char spec[40];
         struct hw_run_options options = synthetic_run_options(out, 3);
-        (void)snprintf(spec, sizeof spec, "%s:full", points[i]);
+        (void)snprintf(spec, sizeof spec, "%s:full", synthetic_run_points[i]);
         ck_assert_int_eq(hw_fault_arm(spec, &err), HW_OK);
-        ck_assert_msg(synthetic_run_play(&options, SIZE_MAX, &err) == HW_OUTPUT, "%s", points[i]);
+        ck_assert_msg(synthetic_run_play(&options, SIZE_MAX, &err) == HW_OUTPUT, "%s",
+                      synthetic_run_points[i]);
         ck_assert_msg(strstr(err.message, "No space left") != NULL, "%s", err.message);
-        ck_assert_msg(synthetic_run_play(&options, SIZE_MAX, &err) == HW_OK, "%s: %s", points[i],
-                      err.message);
+        ck_assert_msg(synthetic_run_play(&options, SIZE_MAX, &err) == HW_OK, "%s: %s",
+                      synthetic_run_points[i], err.message);
         expect_ok(hw_trace_equal(reference, out, &err), &err);
         ck_assert_int_eq(unlink(out), 0);
     }
@@ -191,162 +186,6 @@ START_TEST(part_without_a_line_is_adopted) {
     close(fd);
     ck_assert_int_eq(synthetic_run_play(&options, SIZE_MAX, &err), HW_INPUT);
     ck_assert_ptr_nonnull(strstr(err.message, "is not what the journal says"));
-}
-END_TEST
-
-static char *hash_of(const char *path) {
-    static char hex[65];
-    uint64_t n_bytes = 0;
-    ck_assert_int_eq(hw_commit_hash(path, hex, &n_bytes, NULL), HW_OK);
-    return hex;
-}
-
-// An older capture at `out`, of other options than the reference; gives its hash. Made once.
-static void put_older(char ret_hash[65]) {
-    struct hw_error err;
-    char kept[120], *bytes = NULL;
-    size_t n = 0;
-    (void)snprintf(kept, sizeof kept, "%s.kept", out);
-    if (!is_there(kept)) {
-        struct hw_run_options options = synthetic_run_options(kept, SYNTHETIC_PROMPTS);
-        json_t *older = json_pack("{s:s}", "model", "an older one");
-        options.manifest = older;
-        expect_ok(synthetic_run_play(&options, SIZE_MAX, &err), &err);
-        json_decref(older);
-    }
-    (void)unlink(out);
-    expect_ok(hw_commit_read(kept, (size_t)1 << 30, &bytes, &n, &err), &err);
-    expect_ok(hw_commit_write(out, bytes, n, &err), &err);
-    free(bytes);
-    (void)snprintf(ret_hash, 65, "%s", hash_of(out));
-}
-
-static bool is_after_the_last_rename(const char *point) {
-    return strcmp(point, "merge-renamed:1") == 0 || strcmp(point, "folder-removed:1") == 0;
-}
-
-// Killed or out of room at any step: the file there is the older one, whole, until it is the new
-// one; and the same options end in the new one.
-START_TEST(overwritten_file_stays_until_the_last_rename) {
-    struct hw_error err;
-    make_reference();
-    // Each point kills; those of the merge, where the older file could go, find the disk full too.
-    enum { N_MERGE = 3, FIRST_MERGE = N_POINTS - 1 - N_MERGE };
-    ck_assert_str_eq(points[FIRST_MERGE], "merge-started:1");
-    for (size_t i = 0; i < N_POINTS + N_MERGE; i++) {
-        bool is_full = i >= N_POINTS;
-        const char *point = points[is_full ? FIRST_MERGE + i - N_POINTS : i];
-        char older[65], spec[40];
-        put_older(older);
-        struct hw_run_options options = synthetic_run_options(out, 3);
-        options.is_overwriting = true;
-        (void)snprintf(spec, sizeof spec, "%s%s", point, is_full ? ":full" : "");
-        pid_t child = fork();
-        if (child == 0) {
-            ck_assert_int_eq(hw_fault_arm(spec, &err), HW_OK);
-            _exit(synthetic_run_play(&options, SIZE_MAX, &err) == HW_OUTPUT ? 5 : 0);
-        }
-        int result = 0;
-        ck_assert_int_eq(waitpid(child, &result, 0), child);
-        ck_assert_msg(is_full ? WIFEXITED(result) && WEXITSTATUS(result) == 5 : WIFSIGNALED(result),
-                      "%s was not met", spec);
-        if (is_after_the_last_rename(point)) {
-            ck_assert_msg(hw_trace_equal(reference, out, &err) == HW_OK, "%s: %s", spec,
-                          err.message);
-        } else {
-            ck_assert_msg(strcmp(hash_of(out), older) == 0, "%s: the older file has changed", spec);
-            // Nobody else's run puts its parts over it.
-            options.is_overwriting = false;
-            ck_assert_int_eq(synthetic_run_play(&options, SIZE_MAX, &err), HW_OUTPUT);
-            ck_assert_ptr_nonnull(strstr(err.message, "exists (--overwrite replaces it)"));
-            ck_assert_str_eq(hash_of(out), older);
-            options.is_overwriting = true;
-        }
-        ck_assert_msg(synthetic_run_play(&options, SIZE_MAX, &err) == HW_OK, "%s: %s", spec,
-                      err.message);
-        ck_assert_msg(hw_trace_equal(reference, out, &err) == HW_OK, "%s: %s", spec, err.message);
-        ck_assert_uint_eq(trace_folder_count(".parts"), 0);
-    }
-}
-END_TEST
-
-START_TEST(overwriting_run_goes_on_with_its_own_parts) {
-    struct hw_error err;
-    char older[65];
-    put_older(older);
-    struct hw_run_options options = synthetic_run_options(out, 3);
-    options.is_overwriting = true;
-    ck_assert_int_eq(synthetic_run_play(&options, 2, &err), HW_STOPPED);
-    struct hw_run *run = NULL;
-    bool is_complete = false;
-    expect_ok(hw_run_open(&options, &run, &is_complete, &err), &err);
-    ck_assert_uint_eq(hw_run_n_done(run), 6);
-    hw_run_close(&run);
-    // With the parts of another run it starts anew.
-    json_t *other = json_pack("{s:s}", "model", "another");
-    options.manifest = other;
-    expect_ok(hw_run_open(&options, &run, &is_complete, &err), &err);
-    ck_assert_uint_eq(hw_run_n_done(run), 0);
-    hw_run_close(&run);
-    ck_assert_str_eq(hash_of(out), older);
-    json_decref(other);
-}
-END_TEST
-
-// What comes to the output's place while the run is at its end is nobody's to replace: without
-// overwriting anything, with it what is no capture. The parts stay.
-START_TEST(file_that_comes_in_the_way_stays) {
-    struct hw_error err;
-    struct hw_run_options options = synthetic_run_options(out, 3);
-    options.is_overwriting = _i == 1;
-    pid_t child = fork();
-    if (child == 0) {
-        (void)hw_fault_arm("merge-written:1:stop", &err);
-        bool is_told = synthetic_run_play(&options, SIZE_MAX, &err) == HW_OUTPUT &&
-                       strstr(err.message, _i == 1 ? "--overwrite replaces only captures"
-                                                   : "File exists") != NULL;
-        _exit(is_told ? 5 : 0);
-    }
-    int result = 0;
-    ck_assert_int_eq(waitpid(child, &result, WUNTRACED), child);
-    ck_assert(WIFSTOPPED(result));
-    expect_ok(hw_commit_write(out, "precious", 8, &err), &err);
-    ck_assert_int_eq(kill(child, SIGCONT), 0);
-    ck_assert_int_eq(waitpid(child, &result, 0), child);
-    ck_assert(WIFEXITED(result) && WEXITSTATUS(result) == 5);
-    char *text = NULL;
-    size_t n = 0;
-    expect_ok(hw_commit_read(out, 100, &text, &n, &err), &err);
-    ck_assert_str_eq(text, "precious");
-    free(text);
-    ck_assert_uint_eq(trace_folder_count(".parts"), 1);
-    ck_assert_uint_eq(trace_folder_count(".tmp"), 0);
-}
-END_TEST
-
-// The older file is of the very same run: which of the two is there is told by run_id.
-START_TEST(older_file_of_the_same_run_is_overwritten_once) {
-    struct hw_error err;
-    struct hw_run_options options = synthetic_run_options(out, 3);
-    struct hw_run *run = NULL;
-    bool is_complete = false;
-    expect_ok(synthetic_run_play(&options, SIZE_MAX, &err), &err);
-    options.is_overwriting = true;
-    ck_assert_int_eq(synthetic_run_play(&options, 1, &err), HW_STOPPED);
-    expect_ok(hw_run_open(&options, &run, &is_complete, &err), &err);
-    ck_assert(!is_complete);
-    ck_assert_uint_eq(hw_run_n_done(run), 3);
-    hw_run_close(&run);
-    ck_assert_int_eq(hw_fault_arm("merge-renamed:1:full", &err), HW_OK);
-    ck_assert_int_eq(synthetic_run_play(&options, SIZE_MAX, &err), HW_OUTPUT);
-    ck_assert_uint_eq(trace_folder_count(".parts"), 1);
-    struct stat before, after;
-    ck_assert_int_eq(stat(out, &before), 0);
-    expect_ok(hw_run_open(&options, &run, &is_complete, &err), &err);
-    ck_assert(is_complete);
-    ck_assert_int_eq(stat(out, &after), 0);
-    ck_assert_uint_eq(before.st_ino, after.st_ino);
-    ck_assert_uint_eq(trace_folder_count(".parts"), 0);
 }
 END_TEST
 
@@ -466,10 +305,6 @@ int main(void) {
     tcase_add_test(tcase, killed_run_goes_on);
     tcase_add_test(tcase, full_disk_keeps_what_was_committed);
     tcase_add_test(tcase, part_without_a_line_is_adopted);
-    tcase_add_test(tcase, overwritten_file_stays_until_the_last_rename);
-    tcase_add_test(tcase, overwriting_run_goes_on_with_its_own_parts);
-    tcase_add_loop_test(tcase, file_that_comes_in_the_way_stays, 0, 2);
-    tcase_add_test(tcase, older_file_of_the_same_run_is_overwritten_once);
     tcase_add_test(tcase, other_runs_are_refused_by_name);
     tcase_add_test(tcase, foreign_output_is_not_touched);
     tcase_add_test(tcase, second_writer_is_refused_with_the_pid);
