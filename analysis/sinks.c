@@ -1,5 +1,5 @@
 // Attention sinks; see sinks.h. One prompt and one layer at a time, so memory grows with the
-// longest prompt only.
+// longest prompt only (and with what is kept of every prompt, which is capped).
 #include "analysis/sinks.h"
 
 #include <math.h>
@@ -8,6 +8,18 @@
 
 #include "analysis/sinks_internal.h"
 #include "kernels/size.h"
+
+void hw_sinks_defaults(struct hw_sinks_options *ret_options) {
+    *ret_options = (struct hw_sinks_options){.epsilons = {.3},
+                                             .n_epsilons = 1,
+                                             .share = .1,
+                                             .least_rows = 16,
+                                             .n_keys = 1,
+                                             .cosine = .9,
+                                             .n_first = 2,
+                                             .least_lifetime = 5,
+                                             .is_gap_wanted = true};
+}
 
 void hw_sinks_free(struct hw_sinks *sinks) {
     for (size_t i = 0; i < sinks->n_tokens; i++) {
@@ -18,265 +30,278 @@ void hw_sinks_free(struct hw_sinks *sinks) {
     memset(sinks, 0, sizeof *sinks);
 }
 
-// Takes every array from the arena; the same code measures.
-static void take_arrays(struct sinks_work *w, struct hw_arena *arena, size_t longest) {
+const char *hw_sink_label_name(enum hw_sink_label label) {
+    static const char *const names[] = {"", "noise", "secondary", "like the first"};
+    return names[label];
+}
+
+// What the running computation needs; the same code measures.
+static void take_work(struct sinks_work *w, struct hw_arena *arena) {
     struct hw_sinks *out = w->out;
-    size_t n_cells =
-        out->n_layers * out->n_heads; // both far below 2^32: the axes of a checked file
+    size_t n = w->longest;
+    size_t n_cells = out->n_layers * out->n_heads; // far below 2^32: the axes of a checked file
     size_t widest = hw_size_max(hw_size_max(out->n_heads, out->n_kv_heads), 1);
     size_t n_values;
-    if (!hw_size_mul(longest, widest, &n_values)) {
+    size_t n_over;
+    if (!hw_size_mul(n, widest, &n_values) || !hw_size_mul(n, out->options.n_epsilons, &n_over)) {
         arena->is_overflown = 1;
         return;
     }
     w->rows = hw_arena_take(arena, n_values, sizeof *w->rows);
-    w->over = hw_arena_take(arena, longest, sizeof *w->over);
-    w->top2 = hw_arena_take(arena, longest, sizeof *w->top2);
-    w->alpha_sum = hw_arena_take(arena, longest, sizeof *w->alpha_sum);
-    w->alpha_max = hw_arena_take(arena, longest, sizeof *w->alpha_max);
-    w->max_layer = hw_arena_take(arena, longest, sizeof *w->max_layer);
-    w->max_head = hw_arena_take(arena, longest, sizeof *w->max_head);
-    w->is_sink = hw_arena_take(arena, longest, sizeof *w->is_sink);
+    w->second = hw_arena_take(arena, n_values, sizeof *w->second);
+    w->third = hw_arena_take(arena, n_values, sizeof *w->third);
+    w->over = hw_arena_take(arena, n_over, sizeof *w->over);
+    w->top2 = hw_arena_take(arena, n, sizeof *w->top2);
+    w->alpha_sum = hw_arena_take(arena, n, sizeof *w->alpha_sum);
+    w->alpha_max = hw_arena_take(arena, n, sizeof *w->alpha_max);
+    w->max_layer = hw_arena_take(arena, n, sizeof *w->max_layer);
+    w->max_head = hw_arena_take(arena, n, sizeof *w->max_head);
+    w->is_sink = hw_arena_take(arena, n, sizeof *w->is_sink);
+    w->is_top = hw_arena_take(arena, n, sizeof *w->is_top);
+    w->is_trigger = hw_arena_take(arena, n, sizeof *w->is_trigger);
+    w->birth = hw_arena_take(arena, n, sizeof *w->birth);
+    w->lifetime = hw_arena_take(arena, n, sizeof *w->lifetime);
+    w->cosine_sum = hw_arena_take(arena, n, sizeof *w->cosine_sum);
     w->hits = hw_arena_take(arena, n_cells, sizeof *w->hits);
     w->counts = hw_arena_take(arena, n_cells, sizeof *w->counts);
-    w->any = hw_arena_take(arena, out->n_layers, sizeof *w->any);
-    w->drain_counts = hw_arena_take(arena, out->n_layers, sizeof *w->drain_counts);
-    w->peak_counts = hw_arena_take(arena, out->n_depths, sizeof *w->peak_counts);
-    out->alpha = hw_arena_take(arena, n_cells, sizeof *out->alpha);
+    w->domain_of = hw_arena_take(arena, out->n_file_prompts, sizeof *w->domain_of);
+}
+
+static void take_secondary(struct hw_sinks *out, struct hw_arena *arena) {
+    struct hw_sinks_secondary *s = &out->secondary;
+    if (s->why_not != NULL) {
+        return;
+    }
+    s->reference = hw_arena_take(arena, out->n_file_prompts, sizeof *s->reference);
+    s->first_layer = hw_arena_take(arena, out->n_file_prompts, sizeof *s->first_layer);
+    s->end_layer = hw_arena_take(arena, out->n_file_prompts, sizeof *s->end_layer);
+    s->counts = hw_arena_take(arena, s->n_layers * (s->n_layers + 1), sizeof *s->counts);
+}
+
+static void take_results(struct sinks_work *w, struct hw_arena *arena) {
+    struct hw_sinks *out = w->out;
+    size_t n_cells = out->n_layers * out->n_heads;
+    size_t n_kv_cells = out->n_layers * out->n_kv_heads;
+    size_t n_keys = out->options.n_keys;
+    size_t n_domain_cells = hw_size_max(out->n_domains, 1) * n_cells; // both capped
+    size_t n_kept;
+    out->rates = hw_arena_take(arena, out->n_positions * out->options.n_epsilons,
+                               sizeof *out->rates); // like `over`, which was checked
+    out->alpha = hw_arena_take(arena, n_keys * n_cells, sizeof *out->alpha);
     out->alpha_rate = hw_arena_take(arena, n_cells, sizeof *out->alpha_rate);
+    if (out->options.is_every_prompt_kept && hw_size_mul(out->n_file_prompts, n_keys, &n_kept) &&
+        hw_size_mul(n_kept, n_cells, &n_kept) && n_kept <= HW_SINKS_MAX_VALUES) {
+        out->alpha_prompts = hw_arena_take(arena, n_kept, sizeof *out->alpha_prompts);
+        for (size_t i = 0; i < n_kept && out->alpha_prompts != NULL; i++) {
+            out->alpha_prompts[i] = NAN;
+        }
+    }
     out->layer_first = hw_arena_take(arena, out->n_layers, sizeof *out->layer_first);
     out->layer_any = hw_arena_take(arena, out->n_layers, sizeof *out->layer_any);
+    out->domains = hw_arena_take(arena, HW_SINKS_MAX_DOMAINS, sizeof *out->domains);
+    out->dormancy = hw_arena_take(arena, n_domain_cells, sizeof *out->dormancy);
+    if (out->options.n_triggers > 0) {
+        out->dormancy_trigger = hw_arena_take(arena, n_domain_cells, sizeof *out->dormancy_trigger);
+    }
+    out->entropy_row = hw_arena_take(arena, n_cells, sizeof *out->entropy_row);
+    out->entropy_column = hw_arena_take(arena, n_cells, sizeof *out->entropy_column);
+    for (int g = 0; g < HW_SINKS_N_GAPS; g++) {
+        if (out->gap_why_not[g] == NULL) {
+            out->gap[g] = hw_arena_take(arena, n_cells, sizeof *out->gap[g]);
+        }
+    }
+    out->drain = hw_arena_take(arena, n_kv_cells, sizeof *out->drain);
+    out->value_first = hw_arena_take(arena, n_kv_cells, sizeof *out->value_first);
+    out->value_others = hw_arena_take(arena, n_kv_cells, sizeof *out->value_others);
+    out->drain_projected = hw_arena_take(arena, n_cells, sizeof *out->drain_projected);
     out->layer_drain = hw_arena_take(arena, out->n_layers, sizeof *out->layer_drain);
-    out->depth_peak = hw_arena_take(arena, out->n_depths, sizeof *out->depth_peak);
+    out->layer_drain_projected =
+        hw_arena_take(arena, out->n_layers, sizeof *out->layer_drain_projected);
+    out->peak = hw_arena_take(arena, out->n_depths, sizeof *out->peak);
+    out->peak_over_max = hw_arena_take(arena, out->n_depths, sizeof *out->peak_over_max);
+    out->residual_first = hw_arena_take(arena, out->n_depths, sizeof *out->residual_first);
+    out->residual_excess = hw_arena_take(arena, out->n_depths, sizeof *out->residual_excess);
+    take_secondary(out, arena);
+}
+
+// Failed prompts and those of a single token, which can only see itself, are left out.
+static bool is_counted(const struct hw_trace_prompt *prompt) {
+    return prompt->n_prompt_tokens >= 2 && prompt->n_prompt_tokens <= prompt->n_tokens;
+}
+
+// Keys that enough queries see are 0 .. n - 1. Key 0 always counts.
+static size_t count_eligible(const struct hw_sinks_options *options, size_t n_prompt_tokens) {
+    size_t rows = hw_size_max(1, options->least_rows);
+    return n_prompt_tokens > rows ? n_prompt_tokens - rows + 1 : 1;
+}
+
+// Which domain every prompt is of; domains in order of appearance.
+static void find_domains(struct sinks_work *w) {
+    struct hw_sinks *out = w->out;
+    for (size_t i = 0; i < out->n_file_prompts; i++) {
+        const struct hw_trace_prompt *prompt = hw_trace_prompt(w->trace, i);
+        size_t d = 0;
+        if (!is_counted(prompt)) {
+            continue;
+        }
+        const char *name = out->are_domains_folded ? "" : prompt->domain;
+        while (d < out->n_domains && strcmp(out->domains[d].name, name) != 0) {
+            d++;
+        }
+        if (d == HW_SINKS_MAX_DOMAINS) {
+            memset(out->domains, 0, HW_SINKS_MAX_DOMAINS * sizeof *out->domains);
+            out->n_domains = 0;
+            out->are_domains_folded = true;
+            find_domains(w);
+            return;
+        }
+        struct hw_sinks_domain *domain = &out->domains[d];
+        size_t n = prompt->n_prompt_tokens;
+        domain->name = name;
+        domain->min_tokens = domain->n_prompts == 0 ? n : hw_size_min(domain->min_tokens, n);
+        domain->max_tokens = hw_size_max(domain->max_tokens, n);
+        domain->n_prompts++;
+        w->domain_of[i] = (uint32_t)d;
+        out->n_domains = hw_size_max(out->n_domains, d + 1);
+    }
+}
+
+// An upper bound of the number of domains, before there is memory to list them.
+static size_t bound_domains(struct hw_trace *trace) {
+    size_t n = 0;
+    const char *last = NULL;
+    for (size_t i = 0; i < hw_trace_n_prompts(trace) && n < HW_SINKS_MAX_DOMAINS; i++) {
+        const char *domain = hw_trace_prompt(trace, i)->domain;
+        n += last == NULL || strcmp(domain, last) != 0;
+        last = domain;
+    }
+    return n;
 }
 
 static enum hw_status open_arrays(struct sinks_work *w, struct hw_error *err) {
     struct hw_sinks *out = w->out;
     const struct hw_group_axes *axes = &hw_trace_layout(w->trace)->groups[HW_GROUP_ROOT];
-    size_t longest = 1;
-    for (size_t i = 0; i < hw_trace_n_prompts(w->trace); i++) {
-        longest = hw_size_max(longest, hw_trace_prompt(w->trace, i)->n_tokens);
+    out->n_file_prompts = hw_trace_n_prompts(w->trace);
+    w->longest = 1;
+    for (size_t i = 0; i < out->n_file_prompts; i++) {
+        w->longest = hw_size_max(w->longest, hw_trace_prompt(w->trace, i)->n_tokens);
     }
+    out->n_positions = out->has_tokens ? count_eligible(&out->options, w->longest) : 1;
     out->n_layers = axes->n_layers;
     out->n_heads = axes->n_heads;
     out->n_kv_heads = axes->n_kv_heads;
     out->n_depths = axes->n_depths;
     out->layers = axes->layers;
     out->heads = axes->heads;
+    out->kv_heads = axes->kv_heads;
     out->depths = axes->depths;
+    hw_sinks_plan_gaps(w);
+    hw_sinks_plan_secondary(w);
+    out->n_domains = bound_domains(w->trace);
     struct hw_arena measure;
     hw_arena_measure(&measure);
-    take_arrays(w, &measure, longest);
+    take_work(w, &measure);
+    take_results(w, &measure);
     if (measure.is_overflown) {
         return hw_fail(err, HW_RESOURCE, "%s: too large for the memory of this machine",
                        hw_trace_path(w->trace));
     }
     enum hw_status status = hw_arena_open(&out->arena, measure.used_bytes, err);
     if (status == HW_OK) {
-        take_arrays(w, &out->arena, longest); // zero, as fresh pages are
+        take_work(w, &out->arena); // zero, as fresh pages are
+        take_results(w, &out->arena);
+        out->n_domains = 0;
+        find_domains(w);
     }
     return status;
 }
 
-// Keys that enough queries see are 0 .. n_eligible - 1. Key 0 always counts.
-static size_t n_eligible(const struct hw_sinks_options *options, size_t n_prompt_tokens) {
-    size_t rows = hw_size_max(1, options->least_rows);
-    return n_prompt_tokens > rows ? n_prompt_tokens - rows + 1 : 1;
-}
-
-// The two largest of n values that stand `stride` apart; ties: the lower key.
-static void two_strongest(const float *alpha, size_t stride, size_t n, size_t *ret_first,
-                          size_t *ret_second) {
-    size_t first = 0;
-    size_t second = SIZE_MAX;
-    for (size_t k = 1; k < n; k++) {
-        if (alpha[k * stride] > alpha[first * stride]) {
-            second = first;
-            first = k;
-        } else if (second == SIZE_MAX || alpha[k * stride] > alpha[second * stride]) {
-            second = k;
-        }
-    }
-    *ret_first = first;
-    *ret_second = second;
-}
-
-// Adds one head of one layer, whose alphas stand in column `head` of rows.
-static void add_head(struct sinks_work *w, size_t layer, size_t head, size_t n_keys) {
+// What is left of the sums when all prompts are through.
+static void finish(struct sinks_work *w) {
     struct hw_sinks *out = w->out;
-    size_t stride = out->n_heads;
-    size_t cell = layer * out->n_heads + head;
-    const float *alpha = w->rows + head;
-    if (isnan(alpha[0])) {
-        return; // not recorded
+    for (size_t cell = 0; cell < out->n_layers * out->n_heads; cell++) {
+        out->n_recorded += w->counts[cell] > 0;
+        out->alpha_rate[cell] =
+            w->counts[cell] > 0 ? (double)w->hits[cell] / (double)w->counts[cell] : NAN;
     }
-    // Compared in f32, as the reference does: a stored .3 is not above .3.
-    float epsilon = (float)out->options.epsilon;
-    bool has_any = false;
-    for (size_t k = 0; k < n_keys; k++) {
-        float a = alpha[k * stride];
-        bool is_over = a > epsilon;
-        w->alpha_sum[k] += a;
-        w->over[k] += is_over;
-        has_any |= is_over;
-        if (a > w->alpha_max[k]) {
-            w->alpha_max[k] = a;
-            w->max_layer[k] = out->layers[layer];
-            w->max_head[k] = out->heads[head];
-        }
-    }
-    size_t first;
-    size_t second;
-    two_strongest(alpha, stride, n_keys, &first, &second);
-    w->top2[first]++;
-    if (second != SIZE_MAX) {
-        w->top2[second]++;
-    }
-    w->n_recorded++;
-    w->counts[cell]++;
-    w->hits[cell] += alpha[0] > epsilon;
-    w->any[layer] += has_any;
-    out->alpha[cell] += alpha[0];
 }
 
-// The alphas of every head over the first n_keys keys of a prompt.
-static enum hw_status add_alphas(struct sinks_work *w, size_t first_token, size_t n_keys,
-                                 struct hw_error *err) {
-    struct hw_sinks *out = w->out;
-    memset(w->over, 0, n_keys * sizeof *w->over);
-    memset(w->top2, 0, n_keys * sizeof *w->top2);
-    memset(w->alpha_sum, 0, n_keys * sizeof *w->alpha_sum);
-    memset(w->alpha_max, 0, n_keys * sizeof *w->alpha_max);
-    w->n_recorded = 0;
-    for (size_t layer = 0; layer < out->n_layers; layer++) {
-        enum hw_status status = hw_trace_read_f32(w->trace, HW_DS_ATTENTION_RECEIVED, layer,
-                                                  first_token, n_keys, w->rows, err);
-        if (status != HW_OK) {
-            return status;
-        }
-        for (size_t head = 0; head < out->n_heads; head++) {
-            add_head(w, layer, head, n_keys);
-        }
-    }
-    for (size_t k = 0; k < n_keys; k++) {
-        w->is_sink[k] =
-            w->over[k] > 0 && (double)w->over[k] >= out->options.share * (double)w->n_recorded;
-    }
-    return HW_OK;
-}
-
-// Where only the sink score was kept (--detail prompt): alpha of key 0, one row a prompt.
-static enum hw_status add_scores(struct sinks_work *w, size_t prompt, struct hw_error *err) {
-    struct hw_sinks *out = w->out;
-    for (size_t layer = 0; layer < out->n_layers; layer++) {
+static enum hw_status read_triggers(struct sinks_work *w, const struct sinks_prompt *p,
+                                    struct hw_error *err) {
+    const struct hw_sinks_options *options = &w->out->options;
+    int32_t ids[256];
+    enum { AT_ONCE = sizeof ids / sizeof ids[0] };
+    for (size_t t = 0; t < p->n_tokens && options->n_triggers > 0; t += AT_ONCE) {
+        size_t n = hw_size_min(AT_ONCE, p->n_tokens - t);
         enum hw_status status =
-            hw_trace_read_f32(w->trace, HW_DS_SINK_SCORE, layer, prompt, 1, w->rows, err);
+            hw_trace_read_i32(w->trace, HW_DS_TOKEN_ID, 0, p->prompt->first_token + t, n, ids, err);
         if (status != HW_OK) {
             return status;
         }
-        for (size_t head = 0; head < out->n_heads; head++) {
-            add_head(w, layer, head, 1);
-        }
-    }
-    return HW_OK;
-}
-
-// Sink rates over the first rows only: the running mean of attention to key 0.
-static enum hw_status add_lengths(struct sinks_work *w, const struct hw_trace_prompt *prompt,
-                                  struct hw_error *err) {
-    struct hw_sinks *out = w->out;
-    size_t n_heads = out->n_heads;
-    size_t n_rows = 0;
-    for (size_t i = 0; i < out->options.n_lengths; i++) {
-        if (out->options.lengths[i] <= prompt->n_prompt_tokens) {
-            n_rows = hw_size_max(n_rows, out->options.lengths[i]);
-        }
-    }
-    for (size_t layer = 0; layer < out->n_layers && n_rows > 0; layer++) {
-        enum hw_status status = hw_trace_read_f32(w->trace, HW_DS_ATTENTION_FIRST, layer,
-                                                  prompt->first_token, n_rows, w->rows, err);
-        if (status != HW_OK) {
-            return status;
-        }
-        for (size_t head = 0; head < n_heads; head++) {
-            double sum = 0;
-            for (size_t row = 0; row < n_rows && !isnan(w->rows[head]); row++) {
-                sum += w->rows[row * n_heads + head];
-                for (size_t i = 0; i < out->options.n_lengths; i++) {
-                    if (out->options.lengths[i] == row + 1) {
-                        w->length_seen[i]++;
-                        w->length_hits[i] +=
-                            (float)(sum / (double)(row + 1)) > (float)out->options.epsilon;
-                    }
-                }
+        for (size_t i = 0; i < n; i++) {
+            w->is_trigger[t + i] = false;
+            for (size_t j = 0; j < options->n_triggers; j++) {
+                w->is_trigger[t + i] |= (uint32_t)ids[i] == options->triggers[j];
             }
         }
     }
-    for (size_t i = 0; i < out->options.n_lengths; i++) {
-        out->length_prompts[i] += out->options.lengths[i] <= prompt->n_prompt_tokens;
-    }
     return HW_OK;
-}
-
-static double ratio_or_nan(double sum, size_t n) {
-    return n > 0 ? sum / (double)n : NAN;
-}
-
-// Turns sums into means.
-static void finish(struct sinks_work *w) {
-    struct hw_sinks *out = w->out;
-    size_t hits = 0;
-    size_t any = 0;
-    size_t seen = 0;
-    for (size_t layer = 0; layer < out->n_layers; layer++) {
-        size_t layer_hits = 0;
-        size_t layer_seen = 0;
-        for (size_t head = 0; head < out->n_heads; head++) {
-            size_t cell = layer * out->n_heads + head;
-            out->alpha[cell] = ratio_or_nan(out->alpha[cell], w->counts[cell]);
-            out->alpha_rate[cell] = ratio_or_nan((double)w->hits[cell], w->counts[cell]);
-            out->n_recorded += w->counts[cell] > 0;
-            layer_hits += w->hits[cell];
-            layer_seen += w->counts[cell];
-        }
-        out->layer_first[layer] = ratio_or_nan((double)layer_hits, layer_seen);
-        out->layer_any[layer] = ratio_or_nan((double)w->any[layer], layer_seen);
-        out->layer_drain[layer] = ratio_or_nan(out->layer_drain[layer], w->drain_counts[layer]);
-        hits += layer_hits;
-        any += w->any[layer];
-        seen += layer_seen;
-    }
-    out->first_rate = ratio_or_nan((double)hits, seen);
-    out->any_rate = ratio_or_nan((double)any, seen);
-    for (size_t depth = 0; depth < out->n_depths; depth++) {
-        out->depth_peak[depth] = ratio_or_nan(out->depth_peak[depth], w->peak_counts[depth]);
-    }
-    for (size_t i = 0; i < out->options.n_lengths; i++) {
-        out->length_rates[i] = ratio_or_nan((double)w->length_hits[i], w->length_seen[i]);
-    }
 }
 
 static enum hw_status add_prompt(struct sinks_work *w, size_t index, struct hw_error *err) {
     struct hw_sinks *out = w->out;
-    const struct hw_trace_prompt *prompt = hw_trace_prompt(w->trace, index);
-    size_t n = prompt->n_prompt_tokens;
-    if (n < 2 || n > prompt->n_tokens) {
-        out->n_skipped++; // failed, or a single token, which can only see itself
+    struct sinks_prompt p = {.index = index, .prompt = hw_trace_prompt(w->trace, index)};
+    if (out->secondary.why_not == NULL) {
+        out->secondary.reference[index] = -1;
+        out->secondary.first_layer[index] = -1;
+        out->secondary.end_layer[index] = -1;
+    }
+    if (!is_counted(p.prompt)) {
+        out->n_skipped++;
         return HW_OK;
     }
-    size_t n_keys = n_eligible(&out->options, n);
-    enum hw_status status = out->has_tokens ? add_alphas(w, prompt->first_token, n_keys, err)
-                                            : add_scores(w, index, err);
+    p.n_tokens = p.prompt->n_prompt_tokens;
+    p.n_eligible = count_eligible(&out->options, p.n_tokens);
+    enum hw_status status = read_triggers(w, &p, err);
+    if (status == HW_OK) {
+        status =
+            out->has_tokens ? hw_sinks_add_alphas(w, &p, err) : hw_sinks_add_scores(w, &p, err);
+    }
+    if (status == HW_OK) {
+        status = hw_sinks_add_rows(w, &p, err);
+    }
     if (status == HW_OK && out->has_tokens) {
-        status = hw_sinks_add_tokens(w, index, n_keys, err);
+        status = hw_sinks_add_secondary(w, &p, err);
     }
-    if (status == HW_OK && out->options.n_lengths > 0) {
-        status = add_lengths(w, prompt, err);
+    if (status == HW_OK && out->has_tokens) {
+        status = hw_sinks_add_tokens(w, &p, err);
     }
-    out->min_tokens = out->n_prompts == 0 ? n : hw_size_min(out->min_tokens, n);
-    out->max_tokens = hw_size_max(out->max_tokens, n);
+    if (status == HW_OK) {
+        status = hw_sinks_add_gaps(w, &p, err);
+    }
+    out->min_tokens = out->n_prompts == 0 ? p.n_tokens : hw_size_min(out->min_tokens, p.n_tokens);
+    out->max_tokens = hw_size_max(out->max_tokens, p.n_tokens);
     out->n_prompts++;
     return status;
+}
+
+static enum hw_status check_records(struct hw_trace *trace, const struct hw_sinks_options *options,
+                                    struct hw_error *err) {
+    if (!hw_trace_has(trace, HW_DS_ATTENTION_RECEIVED) && !hw_trace_has(trace, HW_DS_SINK_SCORE)) {
+        return hw_fail(err, HW_INPUT,
+                       "%s: no attention statistics (expected attention_received or sink_score: "
+                       "capture with --record attention)",
+                       hw_trace_path(trace));
+    }
+    bool has_first = hw_trace_has(trace, HW_DS_ATTENTION_FIRST);
+    if (!has_first && (options->n_lengths > 0 || options->n_triggers > 0)) {
+        return hw_fail(err, HW_INPUT,
+                       "%s: no attention_first, which %s need (capture with --record attention "
+                       "and --detail token)",
+                       hw_trace_path(trace),
+                       options->n_lengths > 0 ? "shorter lengths" : "triggers");
+    }
+    return HW_OK;
 }
 
 enum hw_status hw_sinks_compute(struct hw_trace *trace, const struct hw_sinks_options *options,
@@ -284,20 +309,15 @@ enum hw_status hw_sinks_compute(struct hw_trace *trace, const struct hw_sinks_op
     struct hw_sinks sinks = {.options = *options,
                              .has_tokens = hw_trace_has(trace, HW_DS_ATTENTION_RECEIVED)};
     struct sinks_work work = {.trace = trace, .out = &sinks};
-    if (!sinks.has_tokens && !hw_trace_has(trace, HW_DS_SINK_SCORE)) {
-        return hw_fail(err, HW_INPUT,
-                       "%s: no attention statistics (expected attention_received or sink_score: "
-                       "capture with --record attention)",
-                       hw_trace_path(trace));
+    if (sinks.options.n_keys == 0) {
+        sinks.options.n_keys = 1; // keys[0]: the first token
+        sinks.options.keys[0] = 0;
     }
-    if (options->n_lengths > 0 && !hw_trace_has(trace, HW_DS_ATTENTION_FIRST)) {
-        return hw_fail(err, HW_INPUT,
-                       "%s: no attention_first, which shorter lengths need (capture with --record "
-                       "attention and --detail token)",
-                       hw_trace_path(trace));
+    enum hw_status status = check_records(trace, options, err);
+    if (status == HW_OK) {
+        status = open_arrays(&work, err);
     }
-    enum hw_status status = open_arrays(&work, err);
-    for (size_t i = 0; i < hw_trace_n_prompts(trace) && status == HW_OK; i++) {
+    for (size_t i = 0; i < sinks.n_file_prompts && status == HW_OK; i++) {
         status = add_prompt(&work, i, err);
     }
     if (status != HW_OK) {

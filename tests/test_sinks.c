@@ -152,7 +152,8 @@ static const struct hw_sink_token *find(const struct hw_sinks *sinks, size_t pro
 }
 
 START_TEST(failed_and_single_token_prompts_do_not_count) {
-    struct hw_sinks sinks = compute((struct hw_sinks_options){.epsilon = .3, .least_rows = 1});
+    struct hw_sinks sinks =
+        compute((struct hw_sinks_options){.epsilons = {.3}, .n_epsilons = 1, .least_rows = 1});
     ck_assert_uint_eq(sinks.n_prompts, 2);
     ck_assert_uint_eq(sinks.n_skipped, 2);
     ck_assert_uint_eq(sinks.min_tokens, 3);
@@ -163,8 +164,8 @@ START_TEST(failed_and_single_token_prompts_do_not_count) {
 END_TEST
 
 START_TEST(worked_matrices_at_three_tenths) {
-    struct hw_sinks sinks =
-        compute((struct hw_sinks_options){.epsilon = .3, .share = .5, .least_rows = 1});
+    struct hw_sinks sinks = compute(
+        (struct hw_sinks_options){.epsilons = {.3}, .n_epsilons = 1, .share = .5, .least_rows = 1});
     const struct hw_sink_token *first = find(&sinks, 0, 0);
     const struct hw_sink_token *second = find(&sinks, 0, 1);
     ck_assert_ptr_nonnull(first);
@@ -184,8 +185,8 @@ START_TEST(worked_matrices_at_three_tenths) {
 END_TEST
 
 START_TEST(epsilon_is_strict) {
-    struct hw_sinks sinks =
-        compute((struct hw_sinks_options){.epsilon = .75, .share = .01, .least_rows = 1});
+    struct hw_sinks sinks = compute((struct hw_sinks_options){
+        .epsilons = {.75}, .n_epsilons = 1, .share = .01, .least_rows = 1});
     ck_assert_ptr_null(find(&sinks, 0, 0)); // the largest is .75 itself
     ck_assert_uint_eq(find(&sinks, 0, 1)->n_heads, 1);
     hw_sinks_free(&sinks);
@@ -193,27 +194,27 @@ START_TEST(epsilon_is_strict) {
 END_TEST
 
 START_TEST(rates_count_heads_and_prompts) {
-    struct hw_sinks sinks =
-        compute((struct hw_sinks_options){.epsilon = .3, .share = .5, .least_rows = 16});
+    struct hw_sinks sinks = compute((struct hw_sinks_options){
+        .epsilons = {.3}, .n_epsilons = 1, .share = .5, .least_rows = 16});
     // Key 0: three of four heads in the small prompt, all four in the long one.
-    ck_assert_double_eq(sinks.first_rate, 7. / 8);
-    ck_assert_double_eq(sinks.layer_first[0], 1);
-    ck_assert_double_eq(sinks.layer_first[1], .75);
+    ck_assert_double_eq(hw_mean_value(&sinks.first_rate), 7. / 8);
+    ck_assert_double_eq(hw_mean_value(&sinks.layer_first[0]), 1);
+    ck_assert_double_eq(hw_mean_value(&sinks.layer_first[1]), .75);
     // With 16 rows needed only key 0 of the small prompt counts.
-    ck_assert_double_eq(sinks.any_rate, 7. / 8);
-    ck_assert_double_eq_tol(sinks.alpha[0], (.7 + .5) / 2, 1e-7);
+    ck_assert_double_eq(hw_mean_value(&sinks.any_rate), 7. / 8);
+    ck_assert_double_eq_tol(hw_mean_value(&sinks.alpha[0]), (.7 + .5) / 2, 1e-7);
     ck_assert_double_eq(sinks.alpha_rate[3], .5);
     hw_sinks_free(&sinks);
 }
 END_TEST
 
 START_TEST(keys_that_few_queries_see_are_left_out) {
-    struct hw_sinks all =
-        compute((struct hw_sinks_options){.epsilon = .3, .share = .5, .least_rows = 1});
+    struct hw_sinks all = compute(
+        (struct hw_sinks_options){.epsilons = {.3}, .n_epsilons = 1, .share = .5, .least_rows = 1});
     ck_assert_ptr_nonnull(find(&all, 3, LONG - 1));
     hw_sinks_free(&all);
-    struct hw_sinks most =
-        compute((struct hw_sinks_options){.epsilon = .3, .share = .5, .least_rows = 2});
+    struct hw_sinks most = compute(
+        (struct hw_sinks_options){.epsilons = {.3}, .n_epsilons = 1, .share = .5, .least_rows = 2});
     ck_assert_ptr_null(find(&most, 3, LONG - 1));
     ck_assert_uint_eq(most.n_tokens, 4); // 0 and 1 of the small prompt, 0 and 5 of the long one
     hw_sinks_free(&most);
@@ -221,22 +222,23 @@ START_TEST(keys_that_few_queries_see_are_left_out) {
 END_TEST
 
 START_TEST(drains_and_peaks_are_ratios_to_the_others) {
-    struct hw_sinks sinks =
-        compute((struct hw_sinks_options){.epsilon = .3, .share = .5, .least_rows = 2});
+    struct hw_sinks sinks = compute(
+        (struct hw_sinks_options){.epsilons = {.3}, .n_epsilons = 1, .share = .5, .least_rows = 2});
     const struct hw_sink_token *small = find(&sinks, 0, 0);
     // The only other token is 2: 1 / 4 and 3 / 2.
-    ck_assert_double_eq(small->drain, (.25 + 1.5) / 2);
+    ck_assert_double_eq(hw_mean_value(&small->drains), (.25 + 1.5) / 2);
     ck_assert_double_eq(small->drain_min, .25);
     ck_assert_int_eq(small->drain_layer, 3);
     ck_assert_double_eq(small->peak, 4);
     ck_assert_int_eq(small->peak_depth, 4);
     const struct hw_sink_token *five = find(&sinks, 3, 5);
-    ck_assert_double_eq(five->drain, .2); // 2 over 10
+    ck_assert_double_eq(hw_mean_value(&five->drains), .2); // 2 over 10
     ck_assert_double_eq(five->peak, 1);
     ck_assert_str_eq(five->text, "five");
     ck_assert_int_eq(five->id, 105);
-    ck_assert_double_eq(sinks.layer_drain[0], (.25 + .1) / 2); // of token 0, both prompts
-    ck_assert_double_eq(sinks.depth_peak[1], (4. + 100) / 2);
+    ck_assert_double_eq(hw_mean_value(&sinks.layer_drain[0]),
+                        (.25 + .1) / 2); // of token 0, both prompts
+    ck_assert_double_eq(hw_mean_value(&sinks.peak[1]), (4. + 100) / 2);
     hw_sinks_free(&sinks);
 }
 END_TEST
@@ -244,11 +246,11 @@ END_TEST
 START_TEST(first_token_is_no_other_even_where_it_is_no_sink) {
     // Only token 1 of the small prompt is a sink at .75, so token 0 could be taken for one of the
     // others; the only one is token 2: 2 / 4 and 3 / 2 of the value, 6 / 3 of the residual.
-    struct hw_sinks sinks =
-        compute((struct hw_sinks_options){.epsilon = .75, .share = .01, .least_rows = 1});
+    struct hw_sinks sinks = compute((struct hw_sinks_options){
+        .epsilons = {.75}, .n_epsilons = 1, .share = .01, .least_rows = 1});
     ck_assert_ptr_null(find(&sinks, 0, 0));
     const struct hw_sink_token *second = find(&sinks, 0, 1);
-    ck_assert_double_eq(second->drain, (.5 + 1.5) / 2);
+    ck_assert_double_eq(hw_mean_value(&second->drains), (.5 + 1.5) / 2);
     ck_assert_double_eq(second->drain_min, .5);
     ck_assert_double_eq(second->peak, 2);
     ck_assert_int_eq(second->peak_depth, 6);
@@ -257,14 +259,17 @@ START_TEST(first_token_is_no_other_even_where_it_is_no_sink) {
 END_TEST
 
 START_TEST(shorter_lengths_come_from_the_first_rows) {
-    struct hw_sinks sinks = compute((struct hw_sinks_options){
-        .epsilon = .3, .least_rows = 1, .lengths = {2, 3, 8, 41}, .n_lengths = 4});
-    ck_assert_double_eq(sinks.length_rates[0], 1);
-    ck_assert_double_eq(sinks.length_rates[1], 1); // 2 / 3
-    ck_assert_uint_eq(sinks.length_prompts[1], 2);
-    ck_assert_double_eq(sinks.length_rates[2], 0); // 2 / 8, the long prompt only
-    ck_assert_uint_eq(sinks.length_prompts[2], 1);
-    ck_assert(isnan(sinks.length_rates[3]));
+    struct hw_sinks sinks = compute((struct hw_sinks_options){.epsilons = {.3},
+                                                              .n_epsilons = 1,
+                                                              .least_rows = 1,
+                                                              .lengths = {2, 3, 8, 41},
+                                                              .n_lengths = 4});
+    ck_assert_double_eq(hw_mean_value(&sinks.length_rates[0][0]), 1);
+    ck_assert_double_eq(hw_mean_value(&sinks.length_rates[0][1]), 1); // 2 / 3
+    ck_assert_uint_eq(sinks.length_rates[0][1].n, 2);
+    ck_assert_double_eq(hw_mean_value(&sinks.length_rates[0][2]), 0); // 2 / 8, the long prompt only
+    ck_assert_uint_eq(sinks.length_rates[0][2].n, 1);
+    ck_assert(isnan(hw_mean_value(&sinks.length_rates[0][3])));
     hw_sinks_free(&sinks);
 }
 END_TEST
