@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "formats/trace_reader.h"
+#include "kernels/cpu.h"
 #include "kernels/status.h"
 
 #ifdef __cplusplus
@@ -28,6 +29,18 @@ enum hw_status hw_map_source_open(struct hw_trace *trace, const char *measure, i
                                   struct hw_map_source **ret_source, struct hw_error *err);
 void hw_map_source_close(struct hw_map_source **source);
 
+// The same with choices. Where a capture has both records, the one with more heads is read, maps
+// where they are equal.
+struct hw_map_source_options {
+    const char *measure;
+    const char *record; // "attention_maps" or "attention_vectors"; NULL: chosen
+    int n_threads;
+    enum hw_level level; // of the op that rebuilds; at most what the processor has
+};
+enum hw_status hw_map_source_open_with(struct hw_trace *trace,
+                                       const struct hw_map_source_options *options,
+                                       struct hw_map_source **ret_source, struct hw_error *err);
+
 // The record it reads: "attention_maps" or "attention_vectors".
 const char *hw_map_source_record(const struct hw_map_source *source);
 // The axes: numbers of the model; heads is the union over layers.
@@ -37,8 +50,13 @@ const int32_t *hw_map_source_layers(const struct hw_map_source *source);
 const int32_t *hw_map_source_heads(const struct hw_map_source *source);
 bool hw_map_source_has(const struct hw_map_source *source, size_t layer, size_t head);
 // Largest absolute difference to the map as the model used it that storage may have made: 0 for
-// f32, 2^-12 for f16 (of values up to 1), half a step of u16.
+// f32, 2^-12 for f16 (of values up to 1), half a step of u16; NaN, unknown, for vectors in f16.
 double hw_map_source_error(const struct hw_map_source *source);
+
+// Tokens of the map of a prompt (index in the file): n_keys of its blocks; 0 for a failed prompt.
+size_t hw_map_source_n_tokens(const struct hw_map_source *source, size_t prompt);
+// Bytes that a walk over a prompt of n_tokens takes; SIZE_MAX where that overflows.
+size_t hw_map_source_bytes(const struct hw_map_source *source, size_t n_tokens);
 
 // Rows of the map of one head: rows [n_rows, stride], row i being query first_row + i; keys 0 ..
 // n_keys - 1 are set, n_keys = the tokens with generated ones where the maps have those rows, else

@@ -83,7 +83,7 @@ struct hw_attention_request {
 struct hw_attention_args {
     const float *q; // [n_queries, n_heads, d_head], rows q_stride floats apart, after rotation
     const float *k; // [n_keys, n_kv_heads, d_head], rows k_stride apart, after rotation
-    const float *v; // [n_keys, n_kv_heads, d_head], rows v_stride apart
+    const float *v; // [n_keys, n_kv_heads, d_head], rows v_stride apart; not read where z is NULL
     float *z; // [n_queries, n_heads, d_head], rows z_stride apart; NULL: statistics or maps only
     size_t q_stride; // in floats
     size_t k_stride;

@@ -142,8 +142,13 @@ static void copy_row(const struct attention_plan *plan, const struct attention_w
         }
         store(request->top_weight, out, key >= 0 ? weight[key] * row->inverse_sum : NAN);
     }
-    for (size_t j = 0; request->rows != NULL && j < row->n_seen; j++) {
-        request->rows[row->out * request->row_stride + j] = weight[j] * row->inverse_sum;
+    if (request->rows != NULL) {
+        float *restrict to = request->rows + row->out * request->row_stride;
+        const float inverse = row->inverse_sum;
+        const size_t n = row->n_seen;
+        for (size_t j = 0; j < n; j++) {
+            to[j] = weight[j] * inverse;
+        }
     }
 }
 

@@ -229,8 +229,10 @@ static void pack_panel(const struct run *run, size_t kv, size_t first) {
     const struct hw_attention_args *args = plan->args;
     hw_attention_pack_keys(args, run->kv_first + kv, first,
                            packed_keys(run, kv) + first * args->d_head);
-    hw_attention_pack_values(args, run->kv_first + kv, first, ATTENTION_PANEL, plan->d_pad,
-                             packed_values(run, kv) + first * plan->d_pad);
+    if (args->z != NULL) {
+        hw_attention_pack_values(args, run->kv_first + kv, first, ATTENTION_PANEL, plan->d_pad,
+                                 packed_values(run, kv) + first * plan->d_pad);
+    }
 }
 
 // Merges the keys of one chunk for all heads (chunk < n_chunks), or the rest of one head.

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "formats/part.h"
 #include "tracer/session.h"
 
 struct hw_model *run_model(const char *name) {
@@ -86,8 +87,13 @@ static struct hw_record_options record_options(const struct run_options *options
 }
 
 static void run_prompts(const struct run *run, const struct run_options *options,
-                        const struct hw_positions *positions, size_t max_tokens) {
+                        const struct hw_positions *positions, struct hw_destination *destination) {
     struct hw_error err = {0};
+    size_t max_tokens = 0;
+    for (size_t p = 0; p < run->prompts->n; p++) {
+        size_t n = run->prompts->items[p].n_ids;
+        max_tokens = n > max_tokens ? n : max_tokens;
+    }
     struct hw_engine_config config = {.model = run->model,
                                       .layout = &run->recording.layout,
                                       .max_tokens = max_tokens,
@@ -108,8 +114,7 @@ static void run_prompts(const struct run *run, const struct run_options *options
                                           .index = (int32_t)p,
                                           .tokenizer = options->tokenizer,
                                           .stop = options->stop};
-        enum hw_status status =
-            hw_engine_run(engine, &prompt, hw_destination_memory_base(run->memory), &err);
+        enum hw_status status = hw_engine_run(engine, &prompt, destination, &err);
         ck_assert_msg(status == HW_OK, "%s", err.message);
     }
     hw_engine_close(&engine);
@@ -131,14 +136,34 @@ void run_capture(const struct hw_model *model, const struct hw_prompts *prompts,
         ck_assert_msg(hw_positions_parse(options->positions, &positions, &err) == HW_OK, "%s",
                       err.message);
     }
-    size_t max_tokens = 0;
-    for (size_t p = 0; p < prompts->n; p++) {
-        max_tokens = prompts->items[p].n_ids > max_tokens ? prompts->items[p].n_ids : max_tokens;
-    }
-    run_prompts(ret_run, options, positions, max_tokens);
+    run_prompts(ret_run, options, positions, hw_destination_memory_base(ret_run->memory));
     if (positions != NULL) {
         hw_positions_close(&positions);
     }
+}
+
+char *run_capture_part(const struct hw_model *model, const struct hw_prompts *prompts,
+                       const struct run_options *options, const char *folder) {
+    struct hw_error err = {0};
+    struct hw_record_options record = record_options(options);
+    struct run run = {.model = model, .prompts = prompts};
+    enum hw_status status = hw_recording_open(&model->desc, prompts, &record, &run.recording, &err);
+    ck_assert_msg(status == HW_OK, "%s", err.message);
+    json_t *attributes = json_pack("{s:s}", "run_id", "a run");
+    struct hw_provenance provenance = {attributes, attributes, NULL, NULL, NULL, NULL};
+    struct hw_part_options part_options = {.folder = folder,
+                                           .layout = &run.recording.layout,
+                                           .provenance = &provenance,
+                                           .n_threads = 1,
+                                           .planned_bytes = 1000};
+    struct hw_part *part = NULL;
+    struct hw_part_info info;
+    ck_assert_msg(hw_part_open(&part_options, &part, &err) == HW_OK, "%s", err.message);
+    run_prompts(&run, options, NULL, hw_part_base(part));
+    ck_assert_msg(hw_part_commit(&part, &info, &err) == HW_OK, "%s", err.message);
+    json_decref(attributes);
+    hw_recording_close(&run.recording);
+    return hw_part_path(folder, info.first, info.last);
 }
 
 void run_close(struct run *run) {

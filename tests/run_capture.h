@@ -52,6 +52,10 @@ void run_capture(const struct hw_model *model, const struct hw_prompts *prompts,
                  const struct run_options *options, struct run *ret_run);
 void run_close(struct run *run);
 
+// The same into a part in the folder; the caller frees its path.
+char *run_capture_part(const struct hw_model *model, const struct hw_prompts *prompts,
+                       const struct run_options *options, const char *folder);
+
 size_t run_n_slabs(const struct run *run, enum hw_dataset dataset);
 // Values of one row.
 size_t run_width(const struct run *run, enum hw_dataset dataset);
