@@ -12,6 +12,7 @@ void hw_head_scores_take(struct hw_head_scores *scores, struct hw_arena *arena) 
         arena->is_overflown = 1;
         return;
     }
+    scores->running = hw_arena_take(arena, n, sizeof *scores->running);
     scores->mean = hw_arena_take(arena, n, sizeof *scores->mean);
     scores->se = hw_arena_take(arena, n, sizeof *scores->se);
     scores->n = hw_arena_take(arena, n, sizeof *scores->n);
@@ -22,17 +23,14 @@ void hw_head_scores_add(struct hw_head_scores *scores, size_t measure, size_t ce
     if (isnan(value)) {
         return;
     }
-    double before = value - scores->mean[i];
-    scores->n[i]++;
-    scores->mean[i] += before / (double)scores->n[i];
-    scores->se[i] += before * (value - scores->mean[i]);
+    hw_mean_add(&scores->running[i], value);
 }
 
 void hw_head_scores_finish(struct hw_head_scores *scores) {
     for (size_t i = 0; i < scores->n_measures * scores->n_layers * scores->n_heads; i++) {
-        double n = (double)scores->n[i];
-        scores->se[i] = scores->n[i] > 1 ? sqrt(scores->se[i] / (n - 1) / n) : NAN;
-        scores->mean[i] = scores->n[i] > 0 ? scores->mean[i] : NAN;
+        scores->mean[i] = hw_mean_value(&scores->running[i]);
+        scores->se[i] = hw_mean_se(&scores->running[i]);
+        scores->n[i] = (int64_t)scores->running[i].n;
     }
 }
 

@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "analysis/mean.h"
 #include "kernels/arena.h"
 #include "kernels/status.h"
 
@@ -19,16 +20,16 @@ struct hw_head_scores {
     size_t n_measures;
     size_t n_layers;
     size_t n_heads;
-    double *mean; // [measure, layer, head]; NaN where no prompt has a value
-    double *se;   // of the mean: sqrt(sum (x - mean)^2 / (n - 1) / n); NaN for fewer than two
+    struct hw_mean *running; // [measure, layer, head], what was added
+    double *mean; // [measure, layer, head] from _finish on; NaN where no prompt has a value
+    double *se;   // of the mean; NaN for fewer than two
     int64_t *n;   // prompts with a value
 };
 
 // Takes the arrays from a fresh arena, whose memory is zero (or measures); the sizes are set
 // before.
 void hw_head_scores_take(struct hw_head_scores *scores, struct hw_arena *arena);
-// Adds one prompt's value; `cell` is layer * n_heads + head. Until _finish, se holds the running
-// sum of squares (Welford 1962).
+// Adds one prompt's value; `cell` is layer * n_heads + head.
 void hw_head_scores_add(struct hw_head_scores *scores, size_t measure, size_t cell, double value);
 void hw_head_scores_finish(struct hw_head_scores *scores);
 

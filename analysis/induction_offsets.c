@@ -15,6 +15,8 @@
 #include "analysis/induction_internal.h"
 #include "kernels/size.h"
 
+enum { MAX_FIRST_SPANS = 64 }; // periods beyond the first of prompts with a token in front
+
 // Position on the span axis of a span of the prompt that is exactly [first, end), or SIZE_MAX.
 static size_t find_span(const struct hw_trace *trace, int32_t prompt, size_t first, size_t end) {
     const struct hw_layout *layout = hw_trace_layout(trace);
@@ -90,6 +92,8 @@ struct layer_view {
     size_t n_heads;
     size_t n_offsets;
     size_t n_spans;
+    size_t second_key;                 // position on the span axis of token 1
+    size_t span_rows[MAX_FIRST_SPANS]; // and of token k n, from k = 1 on
 };
 
 // The sum over diagonal `offset`; 0 where the prompt is too short to have it.
@@ -107,14 +111,12 @@ static double to_first(const struct layer_view *v, size_t head, size_t query) {
     return v->has.has_rows ? v->rows->tokens[query * v->n_heads + head] : NAN;
 }
 
-// A[query, 1] from spans.
-static double to_second(const struct layer_view *v, size_t head, size_t query) {
-    size_t key = find_span(v->trace, v->prompt, 1, 2);
-    size_t row = find_span(v->trace, v->prompt, query, query + 1);
-    if (!v->has.has_first || key == SIZE_MAX || row == SIZE_MAX) {
+// A[k n, 1] from spans.
+static double to_second(const struct layer_view *v, size_t head, size_t k) {
+    if (!v->has.has_first) {
         return NAN;
     }
-    return v->rows->spans[(head * v->n_spans + row) * v->n_spans + key];
+    return v->rows->spans[(head * v->n_spans + v->span_rows[k - 1]) * v->n_spans + v->second_key];
 }
 
 static void sum_head(const struct layer_view *v, size_t head, struct hw_repeat_sums *s) {
@@ -130,7 +132,7 @@ static void sum_head(const struct layer_view *v, size_t head, struct hw_repeat_s
         double first = to_first(v, head, back);
         s->echo += diagonal(v, head, back) - (r->first == 1 ? first : 0);
         s->induction += diagonal(v, head, back - 1) - to_first(v, head, back - 1) -
-                        (r->first == 1 ? to_second(v, head, back) : 0);
+                        (r->first == 1 ? to_second(v, head, back / n) : 0);
         s->same_first += r->first == 0 ? first : 0;
         s->next_diagonal += back == 1 ? diagonal(v, head, 0) - to_first(v, head, 0) -
                                             (r->first == 1 ? to_second(v, head, 1) : 0)
@@ -202,6 +204,13 @@ enum hw_status hw_induction_read_sums(struct hw_trace *trace, size_t prompt, siz
                               .n_heads = layout->groups[HW_GROUP_ROOT].n_heads,
                               .n_offsets = layout->n_offsets,
                               .n_spans = layout->n_spans};
+    if (repeat->first == 1 && view.has.has_first) {
+        view.second_key = find_span(trace, view.prompt, 1, 2);
+        for (size_t k = 1; k <= n_back(repeat); k++) {
+            size_t at = k * repeat->period;
+            view.span_rows[k - 1] = find_span(trace, view.prompt, at, at + 1);
+        }
+    }
     enum hw_status status = read_layer(trace, prompt, layer, rows, &view, err);
     if (status != HW_OK) {
         return status;

@@ -30,8 +30,12 @@ static void make_layout(const struct made_capture *made) {
     layout.d_model = made->d_model;
     layout.d_head = made->d_head;
     layout.n_rank = made->n_rank;
+    layout.n_offsets = made->n_offsets;
+    layout.span_names = made->span_names;
+    layout.n_spans = made->n_spans;
     layout.max_tokens = MADE_LONGEST;
     layout.element[HW_DS_ATTENTION_SCORES] = HW_ELEMENT_F4;
+    layout.element[HW_DS_ATTENTION_PATTERN] = HW_ELEMENT_F4;
     layout.has_token_text = made->texts != NULL;
     layout.fixed[HW_DS_ATTENTION_VECTORS_SCORE_SCALE] = ones;
     layout.fixed[HW_DS_ATTENTION_VECTORS_WINDOW] = windows;
@@ -48,7 +52,7 @@ static size_t rows_of(const struct made_capture *made, enum hw_dataset dataset, 
     }
 }
 
-// Scores on and below the diagonal, in one tile: prompts are shorter than it.
+// Scores or weights on and below the diagonal, in one tile: prompts are shorter than it.
 static void play_map(struct hw_destination *d, const struct made_capture *made,
                      enum hw_dataset dataset, int32_t prompt, size_t slab) {
     float *tile = malloc(HW_MAP_TILE * HW_MAP_TILE * sizeof *tile);
@@ -60,7 +64,8 @@ static void play_map(struct hw_destination *d, const struct made_capture *made,
             size_t key = i % HW_MAP_TILE;
             tile[i] = row < n && key <= row
                           ? (float)made->value(dataset, prompt, slab, row, head * n + key)
-                          : NAN;
+                      : dataset == HW_DS_ATTENTION_PATTERN && row < n && key < n ? 0
+                                                                                 : NAN;
         }
         ck_assert_int_eq(hw_destination_append_map(d, dataset, slab, head, 1, tile, &err), HW_OK);
     }
@@ -80,7 +85,7 @@ static void play_dataset(struct hw_destination *d, const struct made_capture *ma
         slab >= (slab_axis < 0 ? 1 : hw_layout_axis(&layout, schema->group, schema->axes[1]))) {
         return;
     }
-    if (dataset == HW_DS_ATTENTION_SCORES) {
+    if (dataset == HW_DS_ATTENTION_SCORES || dataset == HW_DS_ATTENTION_PATTERN) {
         play_map(d, made, dataset, prompt, slab);
         return;
     }

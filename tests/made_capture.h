@@ -17,6 +17,9 @@ struct made_capture {
     size_t d_model;
     size_t d_head;
     size_t n_rank;
+    size_t n_offsets;
+    const char *const *span_names; // [n_spans]
+    size_t n_spans;
     int32_t n_prompts;
     const int32_t *lengths;     // [n_prompts], at most MADE_LONGEST; 0: failed
     const char *const *domains; // [n_prompts] or NULL
