@@ -15,25 +15,6 @@ int sinks_compare_ranked(const void *a, const void *b) {
     return (x->at > y->at) - (x->at < y->at);
 }
 
-void sinks_cell_number(struct hw_table *table, const char *format, double value) {
-    char text[32];
-    (void)snprintf(text, sizeof text, format, value);
-    hw_table_cell(table, "%s", isnan(value) ? "-" : text);
-}
-
-void sinks_cell_mean(struct hw_table *table, const char *format, const struct hw_mean *mean) {
-    sinks_cell_number(table, format, hw_mean_value(mean));
-}
-
-enum hw_status sinks_end_table(struct hw_table **table, size_t n_rows, struct hw_error *err) {
-    enum hw_status status = n_rows > 0 ? hw_table_print(*table, stdout, 2, err) : HW_OK;
-    hw_table_close(table);
-    if (n_rows == 0) {
-        (void)fputs("  none\n", stdout);
-    }
-    return status;
-}
-
 struct hw_mean sinks_over_heads(const struct hw_mean *cells, size_t layer, size_t n_heads) {
     struct hw_mean mean = {0};
     for (size_t h = 0; h < n_heads && cells != NULL; h++) {
@@ -101,16 +82,15 @@ static enum hw_status print_contrasts(const struct hw_sinks *sinks, size_t top,
         hw_table_cell(table, "%" PRId32 ".%" PRId32, sinks->layers[cell / sinks->n_heads],
                       sinks->heads[cell % sinks->n_heads]);
         hw_table_cell(table, "%s", domain_name(sinks, c.high));
-        sinks_cell_mean(table, "%.3f", &sinks->dormancy[c.high * n_cells + cell]);
+        hw_table_mean(table, "%.3f", &sinks->dormancy[c.high * n_cells + cell]);
         hw_table_cell(table, "%s", domain_name(sinks, c.low));
-        sinks_cell_mean(table, "%.3f", &sinks->dormancy[c.low * n_cells + cell]);
-        sinks_cell_number(table, "%.3f", c.difference);
+        hw_table_mean(table, "%.3f", &sinks->dormancy[c.low * n_cells + cell]);
+        hw_table_number(table, "%.3f", c.difference);
     }
     free(ranked);
-    (void)fputs("\nheads that differ most between domains (dormant: all attention to the first "
-                "token)\n",
+    (void)fputs("\nheads that differ most between domains (dormant: attends to the first token)\n",
                 stdout);
-    return sinks_end_table(&table, n, err);
+    return hw_table_end(&table, n, err);
 }
 
 enum hw_status sinks_print_domains(const struct hw_sinks *sinks, size_t top, struct hw_error *err) {
@@ -135,11 +115,11 @@ enum hw_status sinks_print_domains(const struct hw_sinks *sinks, size_t top, str
         } else {
             hw_table_cell(table, "%zu to %zu", domain->min_tokens, domain->max_tokens);
         }
-        sinks_cell_mean(table, "%.3f", &all);
-        sinks_cell_mean(table, "%.3f", &trigger);
+        hw_table_mean(table, "%.3f", &all);
+        hw_table_mean(table, "%.3f", &trigger);
     }
     (void)fputs("\nby domain: mean attention to the first token, over queries, heads and prompts\n",
                 stdout);
-    enum hw_status status = sinks_end_table(&table, sinks->n_domains, err);
+    enum hw_status status = hw_table_end(&table, sinks->n_domains, err);
     return status == HW_OK && sinks->n_domains > 1 ? print_contrasts(sinks, top, err) : status;
 }

@@ -114,7 +114,7 @@ static enum hw_status print_positions(const struct hw_sinks *sinks, size_t top,
     }
     free(ranked);
     (void)fputs("\nsink rate by position: heads with alpha above epsilon\n", stdout);
-    return sinks_end_table(&table, n_rows, err);
+    return hw_table_end(&table, n_rows, err);
 }
 
 static enum hw_status print_tokens(const struct hw_trace *trace, const struct hw_sinks *sinks,
@@ -125,7 +125,7 @@ static enum hw_status print_tokens(const struct hw_trace *trace, const struct hw
     (void)printf("\nsink tokens (%s in at least %g %% of the heads)\n",
                  criteria[sinks->options.criterion], 100 * sinks->options.share);
     struct hw_table *table =
-        hw_table_open("<~prompt|position|<~token|heads|share|top 2|alpha|drain|W_O|peak|depth");
+        hw_table_open("<~prompt|at|<~token|heads|share|top 2|alpha|drain|W_O|peak|depth");
     for (size_t i = 0; i < sinks->n_tokens; i++) {
         const struct hw_sink_token *token = &sinks->tokens[i];
         bool is_sink = (token->is_absolute && sinks->options.criterion != HW_SINKS_RELATIVE) ||
@@ -140,13 +140,13 @@ static enum hw_status print_tokens(const struct hw_trace *trace, const struct hw
         hw_table_cell(table, "%zu", token->n_heads);
         hw_table_cell(table, "%.0f %%", 100 * token->share);
         hw_table_cell(table, "%.0f %%", 100 * token->top2_share);
-        sinks_cell_number(table, "%.3f", token->alpha_mean);
-        sinks_cell_mean(table, "%.2f", &token->drains);
-        sinks_cell_mean(table, "%.2f", &token->projected_drains);
-        sinks_cell_number(table, "%.3gx", token->peak);
-        sinks_cell_number(table, "%.0f", token->peak_depth >= 0 ? token->peak_depth : NAN);
+        hw_table_number(table, "%.3f", token->alpha_mean);
+        hw_table_mean(table, "%.2f", &token->drains);
+        hw_table_mean(table, "%.2f", &token->projected_drains);
+        hw_table_number(table, "%.3gx", token->peak);
+        hw_table_number(table, "%.0f", token->peak_depth >= 0 ? token->peak_depth : NAN);
     }
-    enum hw_status status = sinks_end_table(&table, n, err);
+    enum hw_status status = hw_table_end(&table, n, err);
     if (n > top) {
         (void)printf("  and %zu more (--top, --json)\n", n - top);
     }
@@ -194,8 +194,8 @@ static enum hw_status print_secondary(const struct hw_trace *trace, const struct
         return HW_OK;
     }
     print_window(sinks);
-    struct hw_table *table = hw_table_open(
-        "<~prompt|position|<~token|<label|birth|layers|cosine|heads|drain|peak|depth");
+    struct hw_table *table =
+        hw_table_open("<~prompt|at|<~token|<label|birth|layers|cosine|heads|drain|peak|depth");
     for (size_t i = 0; i < sinks->n_tokens; i++) {
         const struct hw_sink_token *token = &sinks->tokens[i];
         if (token->label < HW_SINK_SECONDARY || ++n > top) {
@@ -207,11 +207,11 @@ static enum hw_status print_secondary(const struct hw_trace *trace, const struct
         hw_table_cell(table, "%s", hw_sink_label_name(token->label));
         hw_table_cell(table, "%" PRId32, token->birth_layer);
         hw_table_cell(table, "%" PRId32, token->lifetime);
-        sinks_cell_number(table, "%.2f", token->cosine);
+        hw_table_number(table, "%.2f", token->cosine);
         hw_table_cell(table, "%zu", token->n_heads);
-        sinks_cell_mean(table, "%.2f", &token->drains);
-        sinks_cell_number(table, "%.3gx", token->peak);
-        sinks_cell_number(table, "%.0f", token->peak_depth >= 0 ? token->peak_depth : NAN);
+        hw_table_mean(table, "%.2f", &token->drains);
+        hw_table_number(table, "%.3gx", token->peak);
+        hw_table_number(table, "%.0f", token->peak_depth >= 0 ? token->peak_depth : NAN);
     }
     enum hw_status status = n > 0 ? hw_table_print(table, stdout, 2, err) : HW_OK;
     hw_table_close(&table);
@@ -252,13 +252,12 @@ static enum hw_status print_heads(const struct hw_trace *trace, const struct hw_
                       sinks->heads[cell % sinks->n_heads]);
         hw_table_cell(table, "%.5f", ranked[i].size);
         hw_table_cell(table, "%.0f %%", 100 * sinks->alpha_rate[cell]);
-        sinks_cell_mean(table, "%.3f", &sinks->entropy_row[cell]);
-        sinks_cell_mean(table, "%.3f", &sinks->entropy_column[cell]);
-        sinks_cell_mean(table, "%.2f", gap < HW_SINKS_N_GAPS ? &sinks->gap[gap][cell] : &none);
-        sinks_cell_mean(table, "%.2f",
-                        g < sinks->n_kv_heads ? &sinks->drain[layer * sinks->n_kv_heads + g]
-                                              : &none);
-        sinks_cell_mean(table, "%.2f", &sinks->drain_projected[cell]);
+        hw_table_mean(table, "%.3f", &sinks->entropy_row[cell]);
+        hw_table_mean(table, "%.3f", &sinks->entropy_column[cell]);
+        hw_table_mean(table, "%.2f", gap < HW_SINKS_N_GAPS ? &sinks->gap[gap][cell] : &none);
+        hw_table_mean(table, "%.2f",
+                      g < sinks->n_kv_heads ? &sinks->drain[layer * sinks->n_kv_heads + g] : &none);
+        hw_table_mean(table, "%.2f", &sinks->drain_projected[cell]);
     }
     free(ranked);
     if (sinks->options.keys[0] == 0) {
@@ -267,13 +266,12 @@ static enum hw_status print_heads(const struct hw_trace *trace, const struct hw_
         (void)printf("\nstrongest heads (mean alpha of position %zu; gap, drain: first token)\n",
                      sinks->options.keys[0]);
     }
-    return sinks_end_table(&table, n, err);
+    return hw_table_end(&table, n, err);
 }
 
 static enum hw_status print_layers(const struct hw_sinks *sinks, enum hw_sinks_gap gap,
                                    struct hw_error *err) {
-    struct hw_table *table =
-        hw_table_open("layer|sink heads|<share|drain|W_O|peak|peak/max|entropy|gap");
+    struct hw_table *table = hw_table_open("layer|sink heads|<share|drain|W_O|peak|/max|H|gap");
     for (size_t layer = 0; layer < sinks->n_layers; layer++) {
         char bar[BAR_COLUMNS + 1];
         static const struct hw_mean none;
@@ -283,10 +281,10 @@ static enum hw_status print_layers(const struct hw_sinks *sinks, enum hw_sinks_g
         memset(bar + n, '.', (size_t)(BAR_COLUMNS - n));
         bar[BAR_COLUMNS] = '\0';
         hw_table_cell(table, "%" PRId32, sinks->layers[layer]);
-        sinks_cell_number(table, "%.1f %%", 100 * share);
+        hw_table_number(table, "%.1f %%", 100 * share);
         hw_table_cell(table, "%s", bar);
-        sinks_cell_mean(table, "%.2f", &sinks->layer_drain[layer]);
-        sinks_cell_mean(table, "%.2f", &sinks->layer_drain_projected[layer]);
+        hw_table_mean(table, "%.2f", &sinks->layer_drain[layer]);
+        hw_table_mean(table, "%.2f", &sinks->layer_drain_projected[layer]);
         const struct hw_mean *peak = &none;
         const struct hw_mean *over_max = &none;
         for (size_t d = 0; d < sinks->n_depths; d++) {
@@ -295,27 +293,28 @@ static enum hw_status print_layers(const struct hw_sinks *sinks, enum hw_sinks_g
                 over_max = &sinks->peak_over_max[d];
             }
         }
-        sinks_cell_mean(table, "%.3gx", peak);
-        sinks_cell_mean(table, "%.3gx", over_max);
+        hw_table_mean(table, "%.3gx", peak);
+        hw_table_mean(table, "%.3gx", over_max);
         struct hw_mean entropy = sinks_over_heads(sinks->entropy_row, layer, sinks->n_heads);
         struct hw_mean gaps =
             sinks_over_heads(gap < HW_SINKS_N_GAPS ? sinks->gap[gap] : NULL, layer, sinks->n_heads);
-        sinks_cell_mean(table, "%.3f", &entropy);
-        sinks_cell_mean(table, "%.2f", &gaps);
+        hw_table_mean(table, "%.3f", &entropy);
+        hw_table_mean(table, "%.2f", &gaps);
     }
-    (void)fputs("\nby layer: heads with a sink at the first token; its value norm over the mean of "
-                "the\nothers before (drain) and after the output projection (W_O); its residual "
-                "norm after\nthe block over the mean (peak) and the largest of the others; row "
-                "entropy and logit\ngap, mean of the heads\n",
-                stdout);
-    return sinks_end_table(&table, sinks->n_layers, err);
+    (void)fputs(
+        "\nby layer: heads with a sink at the first token; its value norm over the mean of\n"
+        "the others, before (drain) and after the output projection (W_O); its residual\n"
+        "norm after the block over the mean (peak) and over the largest of the others\n"
+        "(/max); row entropy (H) and logit gap, means of the heads\n",
+        stdout);
+    return hw_table_end(&table, sinks->n_layers, err);
 }
 
 static void print_gaps(const struct hw_sinks *sinks, enum hw_sinks_gap gap) {
     static const char *const meanings[] = {
         "toy: score of the first token - mean of keys 1 .. i-1 of query i",
         "llm: score of the first token - mean of all T keys, before the mask",
-        "seen: score of the first token - mean of the other keys that the query sees"};
+        "seen: score of the first token - mean of the other keys seen"};
     if (!sinks->options.is_gap_wanted) {
         return;
     }

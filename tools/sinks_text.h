@@ -5,7 +5,7 @@
 #include <stddef.h>
 
 #include "analysis/sinks.h"
-#include "tools/table.h"
+#include "tools/table_numbers.h"
 
 // Something and its size; sorted by qsort with sinks_compare_ranked, the largest first.
 struct sinks_ranked {
@@ -13,13 +13,6 @@ struct sinks_ranked {
     double size;
 };
 int sinks_compare_ranked(const void *a, const void *b);
-
-// "0.87", "-" for NaN.
-void sinks_cell_number(struct hw_table *table, const char *format, double value);
-void sinks_cell_mean(struct hw_table *table, const char *format, const struct hw_mean *mean);
-
-// Prints the table, or "none", and closes it.
-enum hw_status sinks_end_table(struct hw_table **table, size_t n_rows, struct hw_error *err);
 
 // Mean over the heads of a layer; cells [layer, n_heads] or NULL.
 struct hw_mean sinks_over_heads(const struct hw_mean *cells, size_t layer, size_t n_heads);
