@@ -125,11 +125,15 @@ struct hw_heads_map_sums {
     double entries;          // T (T + 1) / 2
     size_t n_rows;
 };
+struct hw_heads_row_options {
+    size_t n_tokens; // T
+    double top_p;
+    float *scratch; // [n_tokens]
+};
 // Adds rows first_row .. first_row + n_rows: rows [n_rows, stride]. Rows from n_tokens on are left
-// out, and so are keys. scratch [n_tokens].
-void hw_heads_add_rows(const float *rows, size_t stride, size_t first_row, size_t n_rows,
-                       size_t n_tokens, double top_p, float *scratch,
-                       struct hw_heads_map_sums *sums);
+// out, and so are keys.
+void hw_heads_add_rows(const struct hw_heads_row_options *options, const float *rows, size_t stride,
+                       size_t first_row, size_t n_rows, struct hw_heads_map_sums *sums);
 
 // Normalised entropies (D5): rows, H[i] / ln(i + 1) with the row scaled to sum 1, mean over rows,
 // row 0 counts 0; columns, H[k] / ln(T - k), the largest, the last counts 0. Values stand `stride`

@@ -58,8 +58,9 @@ static size_t count_top(const float *row, size_t n, double share, float *scratch
     return n_keys;
 }
 
-static void add_row(const float *row, size_t query, size_t n_tokens, double top_p, float *scratch,
+static void add_row(const struct hw_heads_row_options *o, const float *row, size_t query,
                     struct hw_heads_map_sums *sums) {
+    size_t n_tokens = o->n_tokens;
     size_t n_seen = query + 1;
     double rest = .0001 / (double)n_tokens;
     double entropy = -(double)(n_tokens - n_seen) * rest * log(rest);
@@ -74,17 +75,16 @@ static void add_row(const float *row, size_t query, size_t n_tokens, double top_
         n_sparse += row[j] < .01 * largest;
     }
     sums->entropy_smoothed += entropy;
-    sums->top_p += (double)count_top(row, n_seen, top_p, scratch);
+    sums->top_p += (double)count_top(row, n_seen, o->top_p, o->scratch);
     sums->sparse += (double)n_sparse;
     sums->entries += (double)n_seen;
     sums->n_rows++;
 }
 
-void hw_heads_add_rows(const float *rows, size_t stride, size_t first_row, size_t n_rows,
-                       size_t n_tokens, double top_p, float *scratch,
-                       struct hw_heads_map_sums *sums) {
-    for (size_t i = 0; i < n_rows && first_row + i < n_tokens; i++) {
-        add_row(rows + i * stride, first_row + i, n_tokens, top_p, scratch, sums);
+void hw_heads_add_rows(const struct hw_heads_row_options *options, const float *rows, size_t stride,
+                       size_t first_row, size_t n_rows, struct hw_heads_map_sums *sums) {
+    for (size_t i = 0; i < n_rows && first_row + i < options->n_tokens; i++) {
+        add_row(options, rows + i * stride, first_row + i, sums);
     }
 }
 
@@ -92,8 +92,9 @@ static enum hw_status add_block(void *self, const struct hw_map_block *block,
                                 struct hw_error *err) {
     struct heads_work *w = self;
     (void)err;
-    hw_heads_add_rows(block->rows, block->stride, block->first_row, block->n_rows, w->n_tokens,
-                      w->out->options.top_p, w->scratch, &w->sums[block->head]);
+    struct hw_heads_row_options how = {w->n_tokens, w->out->options.top_p, w->scratch};
+    hw_heads_add_rows(&how, block->rows, block->stride, block->first_row, block->n_rows,
+                      &w->sums[block->head]);
     return HW_OK;
 }
 

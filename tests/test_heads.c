@@ -205,17 +205,20 @@ START_TEST(n2_counts_are_right_whatever_the_order_and_the_buckets) {
         row[(N - 1) * N + j] = (float)(j * 37 % N) / 4950;
     }
     struct hw_heads_map_sums sums = {0};
-    hw_heads_add_rows(row + (N - 1) * N, N, N - 1, 5, N, .5, scratch, &sums); // 4 rows beyond T
+    struct hw_heads_row_options how = {N, .5, scratch};
+    hw_heads_add_rows(&how, row + (N - 1) * N, N, N - 1, 5, &sums); // 4 rows beyond T
     ck_assert_uint_eq(sums.n_rows, 1);
     // 99 + 98 + ... + 71 = 2465 and one more is past 2475.
     ck_assert_double_eq(sums.top_p, 30);
     ck_assert_double_eq(sums.sparse, 1); // the zero; 1 / 99 is above 1 %
     ck_assert_double_eq(sums.entries, 100);
     sums = (struct hw_heads_map_sums){0};
-    hw_heads_add_rows(row + (N - 1) * N, N, N - 1, 1, N, 1, scratch, &sums);
+    how.top_p = 1;
+    hw_heads_add_rows(&how, row + (N - 1) * N, N, N - 1, 1, &sums);
     ck_assert_double_ge(sums.top_p, 99);
     sums = (struct hw_heads_map_sums){0};
-    hw_heads_add_rows(row + (N - 1) * N, N, N - 1, 1, N, 0, scratch, &sums);
+    how.top_p = 0;
+    hw_heads_add_rows(&how, row + (N - 1) * N, N, N - 1, 1, &sums);
     ck_assert_double_eq(sums.top_p, 0);
 }
 END_TEST
