@@ -79,6 +79,12 @@ static void drop_rows(struct hw_row_stream *stream, struct hw_row_buffer *buffer
                 (buffer->n_rows - n) * stream->row_bytes);
         buffer->n_rows -= n;
     }
+    // A pass fills the slabs one after the other: those behind it would hold a whole prompt each.
+    if (buffer->n_rows == 0) {
+        free(buffer->rows);
+        buffer->rows = NULL;
+        buffer->capacity_bytes = 0;
+    }
 }
 
 void hw_trace_streams_close(struct hw_trace_streams **streams) {
@@ -93,7 +99,6 @@ void hw_trace_streams_close(struct hw_trace_streams **streams) {
         struct hw_row_stream *stream = &s->streams[i];
         for (size_t slab = 0; stream->buffers != NULL && slab < stream->n_slabs; slab++) {
             drop_rows(stream, &stream->buffers[slab], stream->buffers[slab].n_rows);
-            free(stream->buffers[slab].rows);
         }
         free(stream->buffers);
     }
@@ -146,7 +151,12 @@ static enum hw_status reserve(struct hw_row_stream *stream, struct hw_row_buffer
                        stream->row_bytes);
     }
     if (needed > buffer->capacity_bytes) {
-        size_t capacity = hw_size_max(needed, buffer->capacity_bytes + buffer->capacity_bytes / 2);
+        // Rows leave when they fill a chunk of their own, so there is no use in more.
+        size_t most = stream->is_held || stream->chunk.dims[1] > 1
+                          ? SIZE_MAX
+                          : (size_t)stream->chunk.dims[0] * stream->row_bytes;
+        size_t grown_bytes = buffer->capacity_bytes + buffer->capacity_bytes / 2;
+        size_t capacity = hw_size_max(needed, hw_size_min(grown_bytes, most));
         unsigned char *grown = realloc(buffer->rows, capacity);
         if (grown == NULL) {
             return hw_fail(err, HW_RESOURCE, "not enough memory for %zu bytes of rows", capacity);
@@ -218,9 +228,29 @@ static enum hw_status emit(struct hw_trace_streams *streams, enum hw_dataset dat
     for (size_t s = first; s < first + n_slabs && at > 0; s++) {
         drop_rows(stream, &stream->buffers[s], at);
         stream->buffers[s].n_emitted += at;
-        streams->held_bytes -= at * stream->row_bytes;
     }
     return status;
+}
+
+static enum hw_status keep_rows(struct hw_row_stream *stream, struct hw_row_buffer *buffer,
+                                size_t n_rows, const void *rows, struct hw_error *err) {
+    enum hw_status status = reserve(stream, buffer, n_rows, err);
+    if (status != HW_OK) {
+        return status;
+    }
+    if (!stream->is_text) {
+        memcpy(buffer->rows + buffer->n_rows * stream->row_bytes, rows, n_rows * stream->row_bytes);
+        buffer->n_rows += n_rows;
+        return HW_OK;
+    }
+    for (size_t i = 0; i < n_rows; i++) {
+        char *copy = strdup(((const char *const *)rows)[i]);
+        if (copy == NULL) {
+            return hw_fail(err, HW_RESOURCE, "not enough memory for a string");
+        }
+        ((char **)buffer->rows)[buffer->n_rows++] = copy;
+    }
+    return HW_OK;
 }
 
 enum hw_status hw_trace_streams_append(struct hw_trace_streams *streams, enum hw_dataset dataset,
@@ -234,24 +264,19 @@ enum hw_status hw_trace_streams_append(struct hw_trace_streams *streams, enum hw
         return hw_fail(err, HW_INTERNAL, "%s: no such stream", hw_schema_row(dataset)->name);
     }
     struct hw_row_buffer *buffer = &stream->buffers[slab];
-    enum hw_status status = reserve(stream, buffer, n_rows, err);
-    if (status != HW_OK) {
-        return status;
+    if (stream->is_held) {
+        return keep_rows(stream, buffer, n_rows, rows, err);
     }
-    if (stream->is_text) {
-        for (size_t i = 0; i < n_rows; i++) {
-            char *copy = strdup(((const char *const *)rows)[i]);
-            if (copy == NULL) {
-                return hw_fail(err, HW_RESOURCE, "not enough memory for a string");
-            }
-            ((char **)buffer->rows)[buffer->n_rows++] = copy;
-        }
-    } else {
-        memcpy(buffer->rows + buffer->n_rows * stream->row_bytes, rows, n_rows * stream->row_bytes);
-        buffer->n_rows += n_rows;
+    // Chunk by chunk, that no buffer grows beyond one however long the prompt is.
+    size_t chunk_rows = (size_t)stream->chunk.dims[0];
+    enum hw_status status = HW_OK;
+    for (size_t at = 0, n; at < n_rows && status == HW_OK; at += n) {
+        n = hw_size_min(n_rows - at, chunk_rows - buffer->n_rows % chunk_rows);
+        const unsigned char *piece = (const unsigned char *)rows + at * stream->row_bytes;
+        status = keep_rows(stream, buffer, n, piece, err);
+        status = status != HW_OK ? status : emit(streams, dataset, slab, false, err);
     }
-    streams->held_bytes += n_rows * stream->row_bytes;
-    return stream->is_held ? HW_OK : emit(streams, dataset, slab, false, err);
+    return status;
 }
 
 static size_t rows_of(const struct hw_row_stream *stream, size_t slab) {

@@ -35,7 +35,6 @@ struct hw_trace_streams {
     size_t n_ready;
     size_t ready_capacity;
     size_t ready_bytes;
-    size_t held_bytes;
     struct hw_trace_lengths lengths; // known from finish on
     bool has_lengths;
     struct hw_codec_chunk zero_tiles[HW_MAP_TILE]; // by the columns inside the prompt, 0: all
