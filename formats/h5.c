@@ -128,7 +128,9 @@ void hw_h5_close(hid_t *id) {
     *id = -1;
 }
 
-enum hw_status hw_h5_create(const char *path, hid_t *ret_file, struct hw_error *err) {
+// At path, or in memory where path is NULL; image may be NULL.
+static enum hw_status create(const char *path, struct hw_h5_image *image, hid_t *ret_file,
+                             struct hw_error *err) {
     hw_h5_init();
     hid_t access = H5Pcreate(H5P_FILE_ACCESS);
     hid_t creation = H5Pcreate(H5P_FILE_CREATE);
@@ -139,6 +141,7 @@ enum hw_status hw_h5_create(const char *path, hid_t *ret_file, struct hw_error *
     e |= H5Pset_obj_track_times(creation, false);
     if (path == NULL) {
         e |= H5Pset_fapl_core(access, 1 << 20, 0);
+        e |= image != NULL ? hw_h5_image_keep(access, image) : 0;
     }
     hid_t file = e < 0 ? -1
                        : H5Fcreate(path != NULL ? path : "part.h5",
@@ -152,6 +155,15 @@ enum hw_status hw_h5_create(const char *path, hid_t *ret_file, struct hw_error *
         *ret_file = file;
     }
     return status;
+}
+
+enum hw_status hw_h5_create(const char *path, hid_t *ret_file, struct hw_error *err) {
+    return create(path, NULL, ret_file, err);
+}
+
+enum hw_status hw_h5_create_image(struct hw_h5_image *image, hid_t *ret_file,
+                                  struct hw_error *err) {
+    return create(NULL, image, ret_file, err);
 }
 
 enum hw_status hw_h5_open(const char *path, hid_t *ret_file, struct hw_error *err) {

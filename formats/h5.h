@@ -33,14 +33,24 @@ bool hw_h5_element(hid_t type, enum hw_element *ret_element);
 // Drops a handle of any kind and sets it to -1; accepts -1.
 void hw_h5_close(hid_t *id);
 
+// The bytes of a file in memory.
+struct hw_h5_image {
+    void *data; // the library's memory; NULL: none
+    size_t n_bytes;
+    size_t capacity_bytes;
+};
+
 // A new file: at `path`, or in memory where path is NULL. Never over an existing one.
 enum hw_status hw_h5_create(const char *path, hid_t *ret_file, struct hw_error *err);
+// A new file in memory; closing it leaves its bytes in *image, which outlives it.
+enum hw_status hw_h5_create_image(struct hw_h5_image *image, hid_t *ret_file, struct hw_error *err);
+// What hw_h5_create_image does to an access list of the core driver.
+herr_t hw_h5_image_keep(hid_t access, struct hw_h5_image *image);
+void hw_h5_image_close(struct hw_h5_image *image); // accepts an empty one
 // An existing file, read-only. HW_INPUT where it is no HDF5 file.
 enum hw_status hw_h5_open(const char *path, hid_t *ret_file, struct hw_error *err);
 enum hw_status hw_h5_create_group(hid_t parent, const char *name, hid_t *ret_group,
                                   struct hw_error *err);
-// The bytes of a file in memory, from malloc.
-enum hw_status hw_h5_image(hid_t file, void **ret_image, size_t *ret_bytes, struct hw_error *err);
 
 // Attributes. Text is cut nowhere; over 64 kB it is refused (such text is a scalar dataset).
 enum hw_status hw_h5_set_text(hid_t object, const char *name, const char *text,

@@ -1,90 +1,86 @@
-// The image of a file in memory.
+// The bytes of a file in memory, taken from the library when it closes the file: no copy, and what
+// closing writes is in them.
 //
-// The library clears the flag "open for writing" in the image's superblock but leaves the checksum
-// of the flag set (seen with 1.10.8; then nothing opens the image), so the checksum is made anew
-// here. It is Bob Jenkins' lookup3 with initial value 0, as the HDF5 file format specification
-// (version 3, section II.A) says, over the first 44 bytes of a superblock of version 2 or 3 with
-// 8-byte offsets.
-#include <stdlib.h>
+// The library hands a file in memory to its "image free" callback at the very end of closing
+// (HDF5 reference manual, H5Pset_file_image_callbacks). The memory mostly goes on beyond the file,
+// up to the driver's increment, and may end before it where space was allocated last and never
+// written. So the length is what the superblock says: versions 2 and 3 with 8-byte offsets have
+// the end of file at byte 28 (HDF5 file format specification, version 3, II.A).
 #include <string.h>
 
 #include "formats/h5.h"
 
-enum { SUPERBLOCK_BYTES = 44 };
+enum { SUPERBLOCK_BYTES = 48, END_OF_FILE = 28 };
 
-static uint32_t rotate(uint32_t x, int n) {
-    return x << n | x >> (32 - n);
-}
-
-static uint32_t word(const unsigned char *p, size_t n) {
-    uint32_t value = 0;
-    for (size_t i = 0; i < n && i < 4; i++) {
-        value |= (uint32_t)p[i] << (8 * i);
+// Where the file ends, by its superblock; 0: there is none of the form that we write.
+static size_t end_of_file(const unsigned char *image, size_t n_bytes) {
+    if (n_bytes < SUPERBLOCK_BYTES || memcmp(image, "\x89HDF\r\n\x1a\n", 8) != 0 || image[8] < 2 ||
+        image[8] > 3 || image[9] != 8) {
+        return 0;
     }
-    return value;
+    uint64_t end = 0;
+    for (int i = 0; i < 8; i++) {
+        end |= (uint64_t)image[END_OF_FILE + i] << (8 * i);
+    }
+    return (size_t)end;
 }
 
-static uint32_t lookup3(const unsigned char *p, size_t n) {
-    static const int mixing[6] = {4, 6, 8, 16, 19, 4};
-    uint32_t s[3];
-    s[0] = s[1] = s[2] = 0xdeadbeefu + (uint32_t)n;
-    for (; n > 12; n -= 12, p += 12) {
-        for (int i = 0; i < 3; i++) {
-            s[i] += word(p + 4 * i, 4);
+// New memory is zeroed: space that was allocated and not written makes no difference between equal
+// captures.
+static unsigned char *resize(struct hw_h5_image *image, void *data, size_t n_bytes) {
+    unsigned char *resized = H5resize_memory(data, n_bytes);
+    if (resized != NULL) {
+        if (n_bytes > image->capacity_bytes) {
+            memset(resized + image->capacity_bytes, 0, n_bytes - image->capacity_bytes);
         }
-        for (int i = 0; i < 6; i++) {
-            // a -= c; a ^= rot(c); c += b, with the names going round.
-            uint32_t *a = &s[i % 3], *b = &s[(i + 1) % 3], *c = &s[(i + 2) % 3];
-            *a = (*a - *c) ^ rotate(*c, mixing[i]);
-            *c += *b;
+        image->capacity_bytes = n_bytes;
+    }
+    return resized;
+}
+
+static void *resize_image(void *data, size_t n_bytes, H5FD_file_image_op_t op, void *self) {
+    return resize(self, data, n_bytes);
+}
+
+static herr_t take_image(void *data, H5FD_file_image_op_t op, void *self) {
+    struct hw_h5_image *image = self;
+    if (op != H5FD_FILE_IMAGE_OP_FILE_CLOSE) {
+        return H5free_memory(data);
+    }
+    size_t end = end_of_file(data, image->capacity_bytes);
+    if (end > image->capacity_bytes) {
+        void *whole = resize(image, data, end);
+        if (whole == NULL) {
+            (void)H5free_memory(data);
+            return -1;
         }
+        data = whole;
     }
-    for (size_t i = 0; i < 3; i++) {
-        s[i] += n > 4 * i ? word(p + 4 * i, n - 4 * i) : 0;
-    }
-    static const int final[7] = {14, 11, 25, 16, 4, 14, 24};
-    for (int i = 0; i < 7; i++) {
-        // c ^= b; c -= rot(b), then a from c, b from a, and so on.
-        uint32_t *c = &s[(i + 2) % 3], *b = &s[(i + 1) % 3];
-        *c = (*c ^ *b) - rotate(*b, final[i]);
-    }
-    return s[2];
+    image->data = data;
+    image->n_bytes = end;
+    return 0;
 }
 
-static enum hw_status mend_superblock(unsigned char *image, size_t n_bytes, struct hw_error *err) {
-    if (n_bytes < SUPERBLOCK_BYTES + 4 || memcmp(image, "\x89HDF\r\n\x1a\n", 8) != 0 ||
-        image[8] < 2 || image[8] > 3 || image[9] != 8) {
-        return hw_fail(err, HW_INTERNAL, "part in memory: superblock of an unexpected form");
-    }
-    uint32_t sum = lookup3(image, SUPERBLOCK_BYTES);
-    for (int i = 0; i < 4; i++) {
-        image[SUPERBLOCK_BYTES + i] = (unsigned char)(sum >> (8 * i));
-    }
-    return HW_OK;
+// Property lists are copied, the image is one.
+static void *same_image(void *self) {
+    return self;
 }
 
-enum hw_status hw_h5_image(hid_t file, void **ret_image, size_t *ret_bytes, struct hw_error *err) {
-    if (H5Fflush(file, H5F_SCOPE_GLOBAL) < 0) {
-        return hw_h5_fail(err, HW_RESOURCE, "part in memory: cannot be completed");
-    }
-    ssize_t n = H5Fget_file_image(file, NULL, 0);
-    if (n <= 0) {
-        return hw_h5_fail(err, HW_INTERNAL, "part in memory: has no image");
-    }
-    void *image = malloc((size_t)n);
-    if (image == NULL) {
-        return hw_fail(err, HW_RESOURCE, "not enough memory for a part of %zd bytes", n);
-    }
-    if (H5Fget_file_image(file, image, (size_t)n) != n) {
-        free(image);
-        return hw_h5_fail(err, HW_INTERNAL, "part in memory: image cannot be read");
-    }
-    enum hw_status status = mend_superblock(image, (size_t)n, err);
-    if (status != HW_OK) {
-        free(image);
-        return status;
-    }
-    *ret_image = image;
-    *ret_bytes = (size_t)n;
-    return HW_OK;
+static herr_t leave_image(void *self) {
+    (void)self;
+    return 0;
+}
+
+herr_t hw_h5_image_keep(hid_t access, struct hw_h5_image *image) {
+    H5FD_file_image_callbacks_t callbacks = {.image_realloc = resize_image,
+                                             .image_free = take_image,
+                                             .udata_copy = same_image,
+                                             .udata_free = leave_image,
+                                             .udata = image};
+    return H5Pset_file_image_callbacks(access, &callbacks);
+}
+
+void hw_h5_image_close(struct hw_h5_image *image) {
+    (void)H5free_memory(image->data);
+    *image = (struct hw_h5_image){NULL, 0, 0};
 }

@@ -264,7 +264,7 @@ static enum hw_status write_file(struct hw_merge *merge, const char *temporary,
                                  const char *manifest_json, struct hw_error *err) {
     struct hw_trace_file file;
     enum hw_status status =
-        hw_trace_file_create(temporary, &merge->layout, &merge->lengths, &file, err);
+        hw_trace_file_create(temporary, NULL, &merge->layout, &merge->lengths, &file, err);
     if (status != HW_OK) {
         return status;
     }

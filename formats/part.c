@@ -36,9 +36,7 @@ struct hw_part {
     size_t n_massive;
     size_t massive_capacity;
     uint64_t n_massive_dropped;
-    // What the finishing job hands back.
-    void *image;
-    size_t image_bytes;
+    struct hw_h5_image image; // of the closed file, where it is in memory
 };
 
 char *hw_part_path(const char *folder, int32_t first, int32_t last) {
@@ -69,7 +67,8 @@ static enum hw_status create_file(struct hw_job *self, bool is_cancelled, struct
     enum hw_status status = HW_OK;
     if (!is_cancelled) {
         const char *path = part->is_in_memory ? NULL : part->temporary;
-        status = hw_trace_file_create(path, part->options.layout, NULL, &part->file, err);
+        status =
+            hw_trace_file_create(path, &part->image, part->options.layout, NULL, &part->file, err);
         part->has_file = status == HW_OK;
     }
     return status;
@@ -99,12 +98,13 @@ static enum hw_status finish_file(struct hw_job *self, bool is_cancelled, struct
         .n_parts = 1,
     };
     enum hw_status status = hw_trace_file_finish(&part->file, &ending, err);
-    if (status == HW_OK && part->is_in_memory) {
-        hw_trace_file_close_objects(&part->file);
-        status = hw_h5_image(part->file.file, &part->image, &part->image_bytes, err);
-    } else if (status == HW_OK) {
+    if (status == HW_OK) {
         part->has_file = false;
-        status = hw_trace_file_complete(&part->file, part->temporary, err);
+        const char *name = part->is_in_memory ? "part in memory" : part->temporary;
+        status = hw_trace_file_complete(&part->file, name, err);
+    }
+    if (status == HW_OK && part->is_in_memory && part->image.n_bytes == 0) {
+        status = hw_fail(err, HW_INTERNAL, "part in memory: superblock of an unexpected form");
     }
     return status;
 }
@@ -288,7 +288,7 @@ void hw_part_close(struct hw_part **part) {
     free(p->temporary);
     free(p->prompts);
     free(p->massive_positions);
-    free(p->image);
+    hw_h5_image_close(&p->image);
     free(p);
     *part = NULL;
 }
@@ -316,10 +316,10 @@ static enum hw_status write_temporary(struct hw_part *part, struct hw_part_info 
     if (part->is_in_memory) {
         struct hw_sha256 hash;
         hw_sha256_init(&hash);
-        hw_sha256_update(&hash, part->image, part->image_bytes);
+        hw_sha256_update(&hash, part->image.data, part->image.n_bytes);
         hw_sha256_hex(&hash, info->sha256);
-        info->n_bytes = part->image_bytes;
-        status = hw_commit_write(part->temporary, part->image, part->image_bytes, err);
+        info->n_bytes = part->image.n_bytes;
+        status = hw_commit_write(part->temporary, part->image.data, part->image.n_bytes, err);
         status = status != HW_OK ? status : hw_fault_check("part-written", part->temporary, err);
     } else {
         status = hw_fault_check("part-written", part->temporary, err);

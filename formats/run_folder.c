@@ -266,7 +266,7 @@ enum hw_status hw_run_folder_write_common(const char *folder, const struct hw_la
         goto cleanup;
     }
     (void)unlink(temporary);
-    status = hw_trace_file_create(temporary, layout, &lengths, &file, err);
+    status = hw_trace_file_create(temporary, NULL, layout, &lengths, &file, err);
     is_open = status == HW_OK;
     if (status == HW_OK) {
         struct hw_trace_ending ending = {.lengths = &lengths, .provenance = provenance};

@@ -117,7 +117,8 @@ void hw_trace_chunk_choose(const struct hw_layout *layout, enum hw_dataset datas
     *ret_chunk = chunk;
 }
 
-enum hw_status hw_trace_file_create(const char *path, const struct hw_layout *layout,
+enum hw_status hw_trace_file_create(const char *path, struct hw_h5_image *image,
+                                    const struct hw_layout *layout,
                                     const struct hw_trace_lengths *lengths,
                                     struct hw_trace_file *ret_file, struct hw_error *err) {
     struct hw_trace_file file = {.file = -1, .layout = layout, .is_growing = lengths == NULL};
@@ -130,7 +131,8 @@ enum hw_status hw_trace_file_create(const char *path, const struct hw_layout *la
     for (int i = 0; i < HW_N_DATASETS; i++) {
         file.datasets[i] = -1;
     }
-    enum hw_status status = hw_h5_create(path, &file.file, err);
+    enum hw_status status = path != NULL ? hw_h5_create(path, &file.file, err)
+                                         : hw_h5_create_image(image, &file.file, err);
     if (status == HW_OK) {
         file.groups[HW_GROUP_ROOT] = H5Gopen2(file.file, "/", H5P_DEFAULT);
         *ret_file = file;
@@ -138,7 +140,8 @@ enum hw_status hw_trace_file_create(const char *path, const struct hw_layout *la
     return status;
 }
 
-void hw_trace_file_close_objects(struct hw_trace_file *file) {
+// The library closes a file only when nothing in it is open.
+static void close_objects(struct hw_trace_file *file) {
     for (int i = 0; i < HW_N_DATASETS; i++) {
         hw_h5_close(&file->datasets[i]);
     }
@@ -148,13 +151,13 @@ void hw_trace_file_close_objects(struct hw_trace_file *file) {
 }
 
 void hw_trace_file_close(struct hw_trace_file *file) {
-    hw_trace_file_close_objects(file);
+    close_objects(file);
     hw_h5_close(&file->file);
 }
 
 enum hw_status hw_trace_file_complete(struct hw_trace_file *file, const char *path,
                                       struct hw_error *err) {
-    hw_trace_file_close_objects(file);
+    close_objects(file);
     enum hw_status status = HW_OK;
     if (H5Fflush(file->file, H5F_SCOPE_GLOBAL) < 0) {
         status = hw_h5_fail(err, HW_OUTPUT, "%s: cannot be written", path);

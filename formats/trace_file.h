@@ -15,6 +15,7 @@
 #include <hdf5.h>
 #include <jansson.h>
 
+#include "formats/h5.h"
 #include "formats/schema.h"
 #include "kernels/status.h"
 
@@ -76,17 +77,17 @@ void hw_trace_chunk_choose(const struct hw_layout *layout, enum hw_dataset datas
 size_t hw_trace_axis(const struct hw_layout *layout, const struct hw_trace_lengths *lengths,
                      enum hw_group group, enum hw_axis axis);
 
-// At path (never over a file), or in memory where path is NULL. lengths NULL: growing.
-enum hw_status hw_trace_file_create(const char *path, const struct hw_layout *layout,
+// At path (never over a file), or in memory where path is NULL; then closing leaves its bytes in
+// *image. lengths NULL: growing.
+enum hw_status hw_trace_file_create(const char *path, struct hw_h5_image *image,
+                                    const struct hw_layout *layout,
                                     const struct hw_trace_lengths *lengths,
                                     struct hw_trace_file *ret_file, struct hw_error *err);
-// Closes groups and datasets, not the file: an image of it is whole only then.
-void hw_trace_file_close_objects(struct hw_trace_file *file);
-// Closes a file on disk with everything in it written: a full disk shows itself here at the latest.
+// Closes a file with everything in it written: a full disk shows itself here at the latest.
 // HW_OUTPUT. Nothing is open afterwards in any case.
 enum hw_status hw_trace_file_complete(struct hw_trace_file *file, const char *path,
                                       struct hw_error *err);
-// Closes what is open; the file in memory is lost.
+// Closes what is open.
 void hw_trace_file_close(struct hw_trace_file *file);
 
 // Creates a dataset with all its attributes. lengths: those of the file where it is not growing,

