@@ -16,7 +16,11 @@
 #include "formats/writer.h"
 #include "kernels/size.h"
 
-enum { QUEUE_BYTES = 64 << 20 };
+enum {
+    QUEUE_BYTES = 4 << 20,        // compressed chunks: some tens
+    INDEX_BYTES = 64,             // of a tile in the index of a map dataset: place, size, address
+    INDEX_CACHE_BYTES = 32 << 20, // the library's cache of such things at most
+};
 
 struct hw_part {
     struct hw_destination base;
@@ -237,6 +241,10 @@ static enum hw_status end_prompt(struct hw_destination *self, const struct hw_pr
 static const struct hw_destination_ops part_ops = {begin_prompt, append, append_map, flush,
                                                    end_prompt};
 
+static bool is_built_in_memory(uint64_t planned_bytes, uint64_t memory_bytes) {
+    return planned_bytes < (memory_bytes > 0 ? memory_bytes : HW_PART_MEMORY_BYTES);
+}
+
 enum hw_status hw_part_open(const struct hw_part_options *options, struct hw_part **ret_part,
                             struct hw_error *err) {
     struct hw_part *part = calloc(1, sizeof *part);
@@ -246,8 +254,7 @@ enum hw_status hw_part_open(const struct hw_part_options *options, struct hw_par
     part->base.ops = &part_ops;
     part->sink.emit = emit;
     part->options = *options;
-    part->is_in_memory = options->planned_bytes <
-                         (options->memory_bytes > 0 ? options->memory_bytes : HW_PART_MEMORY_BYTES);
+    part->is_in_memory = is_built_in_memory(options->planned_bytes, options->memory_bytes);
     char *stem = hw_path_format("%s/part-%08" PRId32, options->folder, options->first_prompt);
     part->temporary = stem != NULL ? hw_commit_temporary(stem) : NULL;
     free(stem);
@@ -293,9 +300,18 @@ void hw_part_close(struct hw_part **part) {
     *part = NULL;
 }
 
-uint64_t hw_part_memory_bytes(const struct hw_layout *layout, size_t n_prompts, size_t n_tokens,
-                              int n_threads) {
-    return QUEUE_BYTES + hw_trace_streams_memory_bytes(layout, n_prompts, n_tokens, n_threads);
+uint64_t hw_part_memory_bytes(const struct hw_part_options *options,
+                              const struct hw_part_content *content) {
+    struct hw_trace_load load =
+        hw_trace_streams_load(options->layout, content->n_prompts, content->n_tokens);
+    load.chunk_bytes += content->n_tiles > 0 ? HW_READY_BYTES : 0;
+    uint64_t working = hw_trace_streams_working_bytes(&load, options->n_threads);
+    working += hw_size_min(content->n_tiles * INDEX_BYTES, INDEX_CACHE_BYTES) + load.text_bytes;
+    if (is_built_in_memory(options->planned_bytes, options->memory_bytes)) {
+        // Every row waits, is queued, or has become a part of the image, which is no larger.
+        return options->planned_bytes - content->empty_bytes + working;
+    }
+    return load.waiting_bytes + QUEUE_BYTES + working;
 }
 
 struct hw_destination *hw_part_base(struct hw_part *part) {

@@ -42,10 +42,18 @@ enum hw_status hw_part_open(const struct hw_part_options *options, struct hw_par
 // Throws away what was not committed.
 void hw_part_close(struct hw_part **part);
 
-// Memory that a part of n_prompts prompts of n_tokens tokens in all takes at most besides its own
-// image: rows waiting for their chunk, chunks waiting for the writer.
-uint64_t hw_part_memory_bytes(const struct hw_layout *layout, size_t n_prompts, size_t n_tokens,
-                              int n_threads);
+// What goes into a part.
+struct hw_part_content {
+    size_t n_prompts;
+    size_t n_tokens;      // in all
+    uint64_t n_tiles;     // of maps, those above the diagonal counted
+    uint64_t empty_bytes; // of planned_bytes: tiles above the diagonal, which share one chunk
+};
+// Memory that a part with these options takes: rows waiting for their chunk, chunks waiting for
+// the writer, the image. Of a part that is not built in memory, each slab must get its rows in one
+// go, as from one prompt.
+uint64_t hw_part_memory_bytes(const struct hw_part_options *options,
+                              const struct hw_part_content *content);
 
 struct hw_destination *hw_part_base(struct hw_part *part);
 size_t hw_part_n_prompts(const struct hw_part *part); // ended so far

@@ -7,8 +7,6 @@
 #include "formats/trace_streams_internal.h"
 #include "kernels/size.h"
 
-enum { READY_BYTES = 8 << 20 }; // ready chunks beyond this are compressed without waiting for flush
-
 // Creates the dataset at its first chunk. A growing one where its length is not known yet.
 static enum hw_status need_dataset(struct hw_trace_streams *streams, enum hw_dataset dataset,
                                    struct hw_error *err) {
@@ -104,7 +102,7 @@ enum hw_status hw_trace_streams_add_chunk(struct hw_trace_streams *streams, enum
     memcpy(job->offset, offset, sizeof job->offset);
     streams->ready[streams->n_ready++] = job;
     streams->ready_bytes += is_shared ? 0 : chunk.n_bytes;
-    return streams->ready_bytes > READY_BYTES ? hw_trace_streams_flush(streams, err) : HW_OK;
+    return streams->ready_bytes > HW_READY_BYTES ? hw_trace_streams_flush(streams, err) : HW_OK;
 }
 
 void hw_trace_streams_drop_chunks(struct hw_trace_streams *streams) {

@@ -14,7 +14,6 @@ enum {
     ROWS_COLUMN = 65536,
     ROWS_ACTIVATION = 64,
     ROWS_PROMPT = 64,
-    BYTES_CHUNK = 1 << 20,      // at most, of statistics and prompts
     BYTES_ACTIVATION = 1 << 18, // about, of vectors
     BYTES_TABLE = 1 << 16,      // about, of tables
     BYTES_CONTIGUOUS = 1 << 16, // below: a dataset over prompts has no chunks
@@ -54,7 +53,7 @@ static bool is_vector(const struct hw_schema_row *row) {
 // How many rows of the first axis a chunk has, when one row of it (all axes after the slab) has
 // row_bytes.
 static size_t chunk_rows(const struct hw_schema_row *row, size_t row_bytes) {
-    size_t most = BYTES_CHUNK;
+    size_t most = HW_CHUNK_BYTES;
     size_t n = ROWS_COLUMN;
     switch (row->axes[0]) {
     case HW_AXIS_TOKEN:
@@ -108,7 +107,7 @@ void hw_trace_chunk_choose(const struct hw_layout *layout, enum hw_dataset datas
         *ret_chunk = chunk;
         return;
     }
-    if (row->axes[0] == HW_AXIS_PROMPT && whole_row_bytes <= BYTES_CHUNK / ROWS_PROMPT &&
+    if (row->axes[0] == HW_AXIS_PROMPT && whole_row_bytes <= HW_CHUNK_BYTES / ROWS_PROMPT &&
         hw_schema_slab_axis(dataset) == 1) {
         chunk.dims[1] = dims[1];
         row_bytes = whole_row_bytes;

@@ -52,6 +52,8 @@ struct hw_provenance {
     const char *kernels_json;
 };
 
+enum { HW_CHUNK_BYTES = 1 << 20 }; // a chunk has more only where one row has
+
 struct hw_trace_file {
     hid_t file;
     hid_t groups[HW_N_GROUPS];

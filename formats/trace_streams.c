@@ -111,16 +111,16 @@ void hw_trace_streams_close(struct hw_trace_streams **streams) {
     *streams = NULL;
 }
 
-uint64_t hw_trace_streams_memory_bytes(const struct hw_layout *layout, size_t n_prompts,
-                                       size_t n_tokens, int n_threads) {
+struct hw_trace_load hw_trace_streams_load(const struct hw_layout *layout, size_t n_prompts,
+                                           size_t n_tokens) {
     static const struct hw_trace_lengths none;
-    // Ready chunks, each thread's room of the codec, and twice a chunk while it is encoded.
-    uint64_t sum = (uint64_t)(n_threads + 1) * (4 << 20) + (16 << 20);
+    struct hw_trace_load load = {0};
     for (int i = 0; i < HW_N_DATASETS; i++) {
         enum hw_dataset dataset = (enum hw_dataset)i;
         const struct hw_schema_row *row = hw_schema_row(dataset);
-        if (!hw_layout_has(layout, dataset) || row->n_axes == 0 || row->axes[0] == HW_AXIS_LAYER ||
-            row->axes[0] == HW_AXIS_HEAD || hw_dataset_is_map(dataset)) {
+        enum hw_axis lead = row->n_axes > 0 ? row->axes[0] : HW_AXIS_NONE;
+        if (!hw_layout_has(layout, dataset) || lead == HW_AXIS_NONE || lead == HW_AXIS_LAYER ||
+            lead == HW_AXIS_HEAD || hw_dataset_is_map(dataset)) {
             continue;
         }
         hsize_t dims[HW_MAX_AXES] = {0};
@@ -129,17 +129,29 @@ uint64_t hw_trace_streams_memory_bytes(const struct hw_layout *layout, size_t n_
             dims[k] = hw_trace_axis(layout, &none, row->group, row->axes[k]);
         }
         hw_trace_chunk_choose(layout, dataset, dims, true, &chunk);
-        bool is_text = hw_layout_element(layout, dataset) == HW_ELEMENT_VSTR;
-        size_t n_slabs = hw_schema_slab_axis(dataset) == 1 ? (size_t)dims[1] : 1;
-        size_t n_rows = row->axes[0] == HW_AXIS_PROMPT ? n_prompts : n_tokens;
-        size_t held = is_text || row->axes[0] == HW_AXIS_PROMPT
-                          ? n_rows
-                          : hw_size_min(n_rows, (size_t)chunk.dims[0]);
-        // Buffers grow by halves; short strings take about 64 bytes each.
-        sum += (uint64_t)held * n_slabs * (is_text ? 64 : hw_layout_row_bytes(layout, dataset)) *
-               3 / 2;
+        uint64_t n_slabs = hw_schema_slab_axis(dataset) == 1 ? dims[1] : 1;
+        if (hw_layout_element(layout, dataset) == HW_ELEMENT_VSTR) {
+            // A pointer in a buffer that grows by halves, and the least block of malloc.
+            load.text_bytes +=
+                (lead == HW_AXIS_PROMPT ? n_prompts : n_tokens) * n_slabs * (12 + 32);
+            continue;
+        }
+        uint64_t row_bytes = n_slabs * hw_layout_row_bytes(layout, dataset);
+        if (lead == HW_AXIS_PROMPT) {
+            load.waiting_bytes += n_prompts * row_bytes;
+            continue;
+        }
+        bool is_token = lead == HW_AXIS_TOKEN;
+        load.waiting_bytes += is_token ? n_tokens % chunk.dims[0] * row_bytes : 0;
+        load.chunk_bytes += chunk.dims[0] * row_bytes;
     }
-    return sum;
+    return load;
+}
+
+uint64_t hw_trace_streams_working_bytes(const struct hw_trace_load *load, int n_threads) {
+    // Of each thread of the codec: a shuffled chunk, the room of its deflated form, ISA-L's tables.
+    const uint64_t codec = (uint64_t)n_threads * 5 * HW_CHUNK_BYTES / 2;
+    return codec + hw_size_min(load->chunk_bytes, HW_READY_BYTES + HW_CHUNK_BYTES);
 }
 
 static enum hw_status reserve(struct hw_row_stream *stream, struct hw_row_buffer *buffer,

@@ -52,8 +52,17 @@ enum hw_status hw_trace_streams_finish(struct hw_trace_streams *streams,
                                        const struct hw_trace_lengths *lengths,
                                        struct hw_error *err);
 
-// Memory of the streams of a growing file at most.
-uint64_t hw_trace_streams_memory_bytes(const struct hw_layout *layout, size_t n_prompts,
-                                       size_t n_tokens, int n_threads);
+enum { HW_READY_BYTES = 8 << 20 }; // ready chunks beyond this do not wait for flush
+
+// What the streams of a growing file hold of n_prompts prompts with n_tokens tokens in all, bytes.
+struct hw_trace_load {
+    uint64_t waiting_bytes; // rows after the last full chunk
+    uint64_t text_bytes;    // strings, kept until close
+    uint64_t chunk_bytes;   // a chunk of every dataset and slab: what finish makes of the rest
+};
+struct hw_trace_load hw_trace_streams_load(const struct hw_layout *layout, size_t n_prompts,
+                                           size_t n_tokens);
+// Ready chunks and the codec's memory, at most.
+uint64_t hw_trace_streams_working_bytes(const struct hw_trace_load *load, int n_threads);
 
 #endif

@@ -19,7 +19,6 @@ struct loop {
     struct hw_run *run;
     struct hw_engine *engine;
     uint64_t n_tokens_done;
-    uint64_t bytes_per_token; // of the plan, spread evenly: what decides where a part ends
 };
 
 static void show_progress(void *self, size_t n_tokens) {
@@ -33,33 +32,12 @@ static bool is_stopped(const struct hw_capture_job *job) {
     return job->stop_signal != NULL && *job->stop_signal != 0;
 }
 
-static uint64_t prompt_bytes(const struct loop *loop, size_t p) {
-    const struct hw_plan *plan = loop->job->plan;
-    uint64_t n = loop->job->prompts->items[p].n_ids + plan->engine.max_generate;
-    uint64_t bytes = (n + 1) * loop->bytes_per_token;
-    size_t n_text = loop->job->prompts->items[p].n_ids;
-    return bytes + hw_plan_map_bytes(plan, HW_DS_ATTENTION_PATTERN, n_text) +
-           hw_plan_map_bytes(plan, HW_DS_ATTENTION_SCORES, n_text);
-}
-
-// How far the part that begins at `first` shall reach: as many prompts of the block as fit an
-// image, at least one.
-static size_t part_end(const struct loop *loop, size_t first, size_t end, uint64_t *ret_bytes) {
-    uint64_t bytes = prompt_bytes(loop, first);
-    size_t at = first + 1;
-    while (at < end && bytes + prompt_bytes(loop, at) <= loop->run_options->part_image_bytes) {
-        bytes += prompt_bytes(loop, at);
-        at++;
-    }
-    *ret_bytes = bytes;
-    return at;
-}
-
 // Prompts [first, end) into one part; fewer where time is up or a signal came, but never none.
 static enum hw_status run_part(struct loop *loop, size_t first, size_t end, struct hw_error *err) {
     const struct hw_capture_job *job = loop->job;
     uint64_t bytes;
-    end = part_end(loop, first, end, &bytes);
+    end = hw_plan_part_end(job->plan, job->prompts, first, end, loop->run_options->part_image_bytes,
+                           &bytes);
     struct hw_destination *destination;
     enum hw_status status = hw_run_begin_part(loop->run, first, bytes, &destination, err);
     if (status != HW_OK) {
@@ -146,11 +124,6 @@ enum hw_status hw_capture_run(const struct hw_capture_job *job,
     *ret_result =
         (struct hw_capture_result){.n_prompts = job->prompts->n, .n_failed = job->plan->n_failed};
     struct loop loop = {.job = job, .run_options = run_options};
-    uint64_t rows = job->plan->n_tokens + job->plan->max_generated;
-    uint64_t maps = hw_plan_dataset_bytes(job->plan, job->prompts, HW_DS_ATTENTION_PATTERN) +
-                    hw_plan_dataset_bytes(job->plan, job->prompts, HW_DS_ATTENTION_SCORES);
-    loop.bytes_per_token =
-        (job->plan->raw_bytes - hw_size_min(maps, job->plan->raw_bytes)) / hw_size_max(1, rows);
     enum hw_status status = hw_run_open(run_options, &loop.run, &ret_result->was_complete, err);
     if (status != HW_OK) {
         return status;

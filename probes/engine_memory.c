@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "formats/prompt_rows.h"
 #include "kernels/size.h"
 #include "probes/engine_internal.h"
 
@@ -56,7 +57,8 @@ static enum hw_status find_active(struct hw_engine *e, struct hw_error *err) {
 static size_t work_bytes(const struct hw_layout *layout) {
     size_t widest = 0;
     for (int i = 0; i < HW_N_DATASETS; i++) {
-        if (layout->has[i]) {
+        // Maps go out of their own tiles.
+        if (layout->has[i] && !hw_dataset_is_map((enum hw_dataset)i)) {
             size_t bytes = hw_layout_row_bytes(layout, (enum hw_dataset)i);
             size_t element = hw_size_max(1, hw_element_bytes(layout->element[i]));
             widest = hw_size_max(widest, bytes / element * 2 * sizeof(float));

@@ -1,18 +1,12 @@
-// The plan; see plan.h. Sizes of working memory come from the same code that takes it; sizes of
-// output from the schema.
+// The plan; see plan.h. Sizes of output come from the schema; memory is in plan_memory.c.
 #include "probes/plan.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-#include "formats/part.h"
 #include "kernels/size.h"
-#include "probes/engine_internal.h"
-
-enum {
-    CHUNK_TOKENS = 4096, // rows that a chunk of the token axis holds at most
-};
+#include "probes/plan_internal.h"
 
 // Sizes are sums of products of counts that were capped one by one; beyond this they mean nothing
 // to anybody.
@@ -227,70 +221,6 @@ static void add_work(struct hw_plan *plan, const struct hw_model *model,
     plan->seconds = rate > 0.0 ? overhead * plan->flops / rate : 0.0;
 }
 
-// What the destination holds at its peak, when a part is closed: rows that wait for a full chunk,
-// the file image, and its copy on the way to the disk. A part too large for an image has rows of
-// one chunk of every dataset waiting, and no image. Maps are copied once, compressed, and let go
-// head by head.
-static size_t storage_bytes(const struct hw_plan *plan, const struct hw_prompts *prompts) {
-    const double kept = 0.8; // of rows after compression
-    const struct hw_layout *layout = &plan->recording.layout;
-    uint64_t rows = hw_size_max(1, plan->n_tokens + plan->max_generated);
-    uint64_t waiting = 0; // of one prompt
-    uint64_t part = 0;
-    size_t longest = plan->engine.max_tokens + plan->engine.max_generate;
-    for (int i = 0; i < HW_N_DATASETS; i++) {
-        enum hw_dataset dataset = (enum hw_dataset)i;
-        bool is_map = dataset == HW_DS_ATTENTION_PATTERN || dataset == HW_DS_ATTENTION_SCORES;
-        if (hw_schema_row(dataset)->axes[0] == HW_AXIS_EVENT || is_map) {
-            continue;
-        }
-        uint64_t bytes = hw_plan_dataset_bytes(plan, prompts, dataset);
-        part += bytes;
-        waiting += bytes / rows * hw_size_min(longest, CHUNK_TOKENS);
-    }
-    uint64_t maps = 0;
-    if (layout->has[HW_DS_ATTENTION_PATTERN]) {
-        maps += hw_engine_map_bytes(layout, HW_DS_ATTENTION_PATTERN, plan->engine.max_tokens);
-    }
-    if (layout->has[HW_DS_ATTENTION_SCORES]) {
-        maps += hw_engine_map_bytes(layout, HW_DS_ATTENTION_SCORES, plan->engine.max_tokens);
-    }
-    uint64_t at_a_time = hw_size_min(maps * layout->n_heads, hw_size_max(maps, HW_MAP_BYTES));
-    part += at_a_time * layout->groups[HW_GROUP_ATTENTION].n_layers;
-    if (part > HW_PART_MEMORY_BYTES && prompts->n > 1) {
-        part = hw_size_max(HW_PART_MEMORY_BYTES, part / rows * longest);
-    }
-    double image = part <= HW_PART_MEMORY_BYTES ? 2.0 * kept * (double)part : 0.0;
-    return (size_t)((double)hw_size_min(waiting, part) + image + 1.5 * (double)at_a_time);
-}
-
-static enum hw_status add_memory(struct hw_plan *plan, const struct hw_model *model,
-                                 const struct hw_prompts *prompts,
-                                 const struct hw_plan_options *options, struct hw_error *err) {
-    enum hw_status status =
-        hw_engine_measure(&plan->engine, &plan->engine_bytes, &plan->session, err);
-    plan->session.n_threads = options->n_threads;
-    plan->session.level = options->level;
-    status = status == HW_OK ? hw_session_measure(model, &plan->session, &plan->session_bytes, err)
-                             : status;
-    if (status != HW_OK) {
-        return status;
-    }
-    for (size_t i = 0; i < hw_checkpoint_n_tensors(model->checkpoint); i++) {
-        plan->weights_bytes += hw_checkpoint_tensor(model->checkpoint, i)->n_bytes;
-    }
-    plan->storage_bytes = storage_bytes(plan, prompts);
-    // Program and libraries; the tokenizer's tables and texts.
-    const size_t program = (size_t)16 << 20;
-    plan->base_bytes = program + model->desc.n_vocab * 400;
-    // The merge comes after the pass has given its memory back: a chunk of every dataset, and the
-    // vocabulary once more.
-    const size_t merging = ((size_t)24 << 20) + model->desc.n_vocab * 300;
-    size_t running = plan->session_bytes + plan->engine_bytes + plan->storage_bytes;
-    plan->peak_bytes = plan->weights_bytes + plan->base_bytes + hw_size_max(running, merging);
-    return HW_OK;
-}
-
 // Positions that select nothing are a slip of the pen: no token of any prompt, or a span that none
 // has.
 static enum hw_status check_positions(const struct hw_plan *plan, const struct hw_prompts *prompts,
@@ -350,12 +280,14 @@ enum hw_status hw_plan_open(const struct hw_model *model, const struct hw_prompt
     if (status == HW_OK && options->positions != NULL) {
         status = check_positions(&plan, prompts, options->positions, err);
     }
-    status = status == HW_OK ? add_memory(&plan, model, prompts, options, err) : status;
+    if (status == HW_OK) {
+        add_output(&plan, prompts);
+        status = hw_plan_add_memory(&plan, model, prompts, options, err);
+    }
     if (status != HW_OK) {
         hw_plan_close(&plan);
         return status;
     }
-    add_output(&plan, prompts);
     add_work(&plan, model, prompts, options);
     *ret_plan = plan;
     ret_plan->engine.layout = &ret_plan->recording.layout; // the plan points into itself
@@ -366,20 +298,4 @@ void hw_plan_close(struct hw_plan *plan) {
     hw_positions_close(&plan->positions);
     hw_recording_close(&plan->recording);
     memset(plan, 0, sizeof *plan);
-}
-
-enum hw_status hw_plan_check_memory(const struct hw_plan *plan, uint64_t limit_bytes,
-                                    struct hw_error *err) {
-    if (limit_bytes == 0 || plan->peak_bytes <= limit_bytes) {
-        return HW_OK;
-    }
-    const double mb = 1e6;
-    return hw_fail(err, HW_RESOURCE,
-                   "the plan needs %.0f MB (weights %.0f, pass %.0f, records %.0f, output %.0f) "
-                   "where --memory-limit allows "
-                   "%.0f MB: shorten the prompts (--max-tokens, now %zu) or record less",
-                   (double)plan->peak_bytes / mb, (double)plan->weights_bytes / mb,
-                   (double)plan->session_bytes / mb, (double)plan->engine_bytes / mb,
-                   (double)plan->storage_bytes / mb, (double)limit_bytes / mb,
-                   plan->engine.max_tokens);
 }

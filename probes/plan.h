@@ -19,6 +19,7 @@ struct hw_plan_options {
     const char *positions; // selector of rows for /activations and /logits; NULL: all
     int n_threads;
     enum hw_level level;
+    size_t part_prompts; // in a part at most; 0: no limit
 };
 
 struct hw_plan {
@@ -33,9 +34,10 @@ struct hw_plan {
     size_t weights_bytes; // mapped, touched once and kept by the page cache
     size_t session_bytes;
     size_t engine_bytes;
-    size_t storage_bytes; // rows waiting for a full chunk, compressed chunks of the running part
-    size_t base_bytes;    // program, libraries, tokenizer
-    size_t peak_bytes;    // sum of these
+    size_t storage_bytes; // of the largest part: rows waiting for a full chunk, its image
+    size_t base_bytes;    // program, libraries, what this process holds already
+    size_t peak_bytes;    // sum of these; where the merge needs more than pass, records and output
+                          // together, the merge in their place
     // Output, bytes.
     uint64_t
         raw_bytes; // uncompressed; exact but for upper bounds: generated tokens, the table /massive
@@ -60,6 +62,11 @@ uint64_t hw_plan_dataset_bytes(const struct hw_plan *plan, const struct hw_promp
 // Bytes of the map tiles of one prompt of n_tokens, whole tiles counted; 0 where the dataset is not
 // recorded.
 uint64_t hw_plan_map_bytes(const struct hw_plan *plan, enum hw_dataset dataset, size_t n_tokens);
+
+// How far the part that begins at `first` shall reach: as many prompts before `end` as fit an image
+// of image_bytes, at least one. *ret_bytes: its rows, uncompressed.
+size_t hw_plan_part_end(const struct hw_plan *plan, const struct hw_prompts *prompts, size_t first,
+                        size_t end, uint64_t image_bytes, uint64_t *ret_bytes);
 
 // HW_RESOURCE where the plan does not fit, with the figures and what to change.
 enum hw_status hw_plan_check_memory(const struct hw_plan *plan, uint64_t limit_bytes,

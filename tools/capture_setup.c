@@ -107,7 +107,8 @@ static enum hw_status make_plan(const struct hw_invocation *in, struct capture_s
                    .keeps_prompt_text = true},
         .positions = opt->positions,
         .n_threads = (int)in->common.threads,
-        .level = levels[opt->kernels]};
+        .level = levels[opt->kernels],
+        .part_prompts = opt->commit_every};
     size_t n_tokens = 0;
     for (size_t p = 0; p < setup->prompts.n; p++) {
         n_tokens += setup->prompts.items[p].n_ids + opt->generate;
