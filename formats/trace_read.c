@@ -126,7 +126,9 @@ enum hw_status hw_trace_read_raw(struct hw_trace *trace, enum hw_dataset dataset
         count[i] = is_slab ? 1 : axis_length(trace, dataset, i);
     }
     hid_t space = H5Dget_space(trace->datasets[dataset]);
-    hid_t memory = H5Screate_simple(1, total, NULL);
+    // Of the file's shape: with another the library walks value by value to pair the two.
+    hid_t memory = row->n_axes == 0 ? H5Screate_simple(1, total, NULL)
+                                    : H5Screate_simple((int)row->n_axes, count, NULL);
     hid_t type = hw_h5_type(trace->shape.element[dataset]);
     herr_t e =
         row->n_axes == 0 ? 0 : H5Sselect_hyperslab(space, H5S_SELECT_SET, start, NULL, count, NULL);
