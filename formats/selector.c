@@ -240,14 +240,92 @@ static bool read_head(const json_t *value, size_t pair[2]) {
     return read_pair(json_object_get(value, "layer"), head, pair);
 }
 
+// A head that a file names; `what` says where.
+static enum hw_status pick_pair(struct heads *heads, const char *path, const char *what,
+                                const size_t pair[2], struct hw_error *err) {
+    struct hw_error reason = {0};
+    const struct selector_range layer = {pair[0], pair[0]};
+    const struct selector_range head = {pair[1], pair[1]};
+    if (pick_heads(heads, layer, head, &reason) != HW_OK) {
+        return hw_fail(err, HW_INPUT, "%s: %s: %s", path, what, reason.message);
+    }
+    return HW_OK;
+}
+
+// One head of the released lists of retrieval heads: "16-19": [score of each trial, ...].
+struct published {
+    size_t pair[2];
+    double mean;
+    size_t place; // in the file
+};
+
+static int compare_published(const void *a, const void *b) {
+    const struct published *x = a;
+    const struct published *y = b;
+    if (x->mean != y->mean) {
+        return x->mean < y->mean ? 1 : -1;
+    }
+    return (x->place > y->place) - (x->place < y->place);
+}
+
+static bool read_mean(const json_t *scores, double *ret_mean) {
+    double sum = 0;
+    size_t n = json_array_size(scores);
+    for (size_t i = 0; i < n; i++) {
+        const json_t *score = json_array_get(scores, i);
+        if (!json_is_number(score)) {
+            return false;
+        }
+        sum += json_number_value(score);
+    }
+    *ret_mean = n > 0 ? sum / (double)n : 0;
+    return n > 0;
+}
+
+// All heads of such a file, the largest mean first as the released code orders them.
+static enum hw_status pick_published(struct heads *heads, const char *path, json_t *root,
+                                     struct hw_error *err) {
+    struct published *items = calloc(json_object_size(root), sizeof *items);
+    enum hw_status status =
+        items != NULL ? HW_OK : hw_fail(err, HW_RESOURCE, "not enough memory for heads");
+    size_t n = 0;
+    const char *key;
+    json_t *scores;
+    json_object_foreach(root, key, scores) {
+        struct published item = {.place = n};
+        if (status == HW_OK && (!parse_pair(key, item.pair) || !read_mean(scores, &item.mean))) {
+            char shown[60];
+            status = hw_fail(err, HW_INPUT,
+                             "%s: \"%s\": expected a list under \"heads\", or \"16-19\": [score "
+                             "of each trial] of every head",
+                             path, hw_escape(shown, sizeof shown, key, strlen(key)));
+        }
+        if (status == HW_OK) {
+            items[n++] = item;
+        }
+    }
+    if (status == HW_OK) {
+        qsort(items, n, sizeof *items, compare_published);
+    }
+    for (size_t i = 0; i < n && status == HW_OK; i++) {
+        char what[60];
+        (void)snprintf(what, sizeof what, "\"%zu-%zu\"", items[i].pair[0], items[i].pair[1]);
+        status = pick_pair(heads, path, what, items[i].pair, err);
+    }
+    free(items);
+    return status;
+}
+
 static enum hw_status pick_from_file(struct heads *heads, const char *path, struct hw_error *err) {
     json_t *root = NULL;
-    enum hw_status status = hw_json_load(path, HW_MAX_CONFIG_BYTES, &root, err);
+    enum hw_status status = hw_json_load(path, HW_MAX_INDEX_BYTES, &root, err);
     if (status != HW_OK) {
         return status;
     }
     const json_t *list = json_is_object(root) ? json_object_get(root, "heads") : root;
-    if (!json_is_array(list)) {
+    if (list == NULL && json_object_size(root) > 0) {
+        status = pick_published(heads, path, root, err);
+    } else if (!json_is_array(list)) {
         status =
             hw_fail(err, HW_INPUT,
                     "%s: expected a list of heads, or an object with one under \"heads\"", path);
@@ -261,12 +339,9 @@ static enum hw_status pick_from_file(struct heads *heads, const char *path, stru
                              "layer and head)",
                              path, i);
         } else {
-            struct hw_error reason = {0};
-            const struct selector_range layer = {pair[0], pair[0]};
-            const struct selector_range head = {pair[1], pair[1]};
-            if (pick_heads(heads, layer, head, &reason) != HW_OK) {
-                status = hw_fail(err, HW_INPUT, "%s: item %zu: %s", path, i, reason.message);
-            }
+            char what[40];
+            (void)snprintf(what, sizeof what, "item %zu", i);
+            status = pick_pair(heads, path, what, pair, err);
         }
     }
     json_decref(root);

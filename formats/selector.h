@@ -6,8 +6,9 @@
 //   positions  all  first  last  3-7  generated  a span's name; several with commas
 //
 // @FILE is JSON: a list, or an object with a list under "heads", of "16-19", "16.19", [16, 19], or
-// objects with "layer" and "head" (here 16-19 is head 19 of layer 16). What does not exist is
-// HW_USAGE with what does (HW_INPUT in a file).
+// objects with "layer" and "head" (here 16-19 is head 19 of layer 16); or the released lists of
+// retrieval heads, an object {"16-19": [score of each trial, ...], ...}: all heads in it, the
+// largest mean first. What does not exist is HW_USAGE with what does (HW_INPUT in a file).
 #ifndef HW_SELECTOR_H
 #define HW_SELECTOR_H
 

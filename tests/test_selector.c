@@ -137,6 +137,18 @@ static const char *heads_of_file(const char *json, bool is_complement) {
     return name == NULL ? found : name;
 }
 
+START_TEST(released_lists_are_ordered_by_their_mean) {
+    ck_assert_str_eq(heads_of_file("{\"1-2\": [0.5, 0.0], \"0-3\": [1.0, 0.5], \"4-0\": [0, 0], "
+                                   "\"3-7\": [0.25, 0.25]}",
+                                   false),
+                     "0.3 1.2 3.7 4.0");
+    ck_assert_ptr_nonnull(strstr(heads_of_file("{\"1-2\": []}", false), "\"1-2\": expected"));
+    ck_assert_ptr_nonnull(strstr(heads_of_file("{\"1-2\": [\"a\"]}", false), "expected a list"));
+    ck_assert_ptr_nonnull(strstr(heads_of_file("{\"model\": [1]}", false), "\"model\": expected"));
+    ck_assert_ptr_nonnull(strstr(heads_of_file("{\"12-0\": [1]}", false), "there is no layer 12"));
+}
+END_TEST
+
 START_TEST(files_hold_lists_of_heads) {
     ck_assert_str_eq(heads_of_file("[\"11-2\", \"3.4\", [5, 6]]", false), "11.2 3.4 5.6");
     ck_assert_str_eq(
@@ -175,6 +187,7 @@ int main(void) {
     tcase_add_test(tcase, heads_are_layer_dot_head);
     tcase_add_test(tcase, bad_heads_are_named);
     tcase_add_test(tcase, files_hold_lists_of_heads);
+    tcase_add_test(tcase, released_lists_are_ordered_by_their_mean);
     tcase_add_test(tcase, bad_files_of_heads_are_named);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
