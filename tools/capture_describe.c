@@ -130,7 +130,7 @@ static json_t *make_manifest(const struct hw_invocation *in, const struct captur
         "max_tokens", (json_int_t)layout->max_tokens, "detail",
         layout->is_detail_prompt ? "prompt" : "token", "top", (json_int_t)layout->n_rank, "offsets",
         (json_int_t)layout->n_offsets, "generate", (json_int_t)opt->generate, "stop",
-        opt->stop != NULL ? opt->stop : "", "positions",
+        setup->stop != NULL ? setup->stop : "", "positions",
         opt->positions != NULL ? opt->positions : "all", "kernels", hw_level_name(ops->level),
         "labels", labels, "recorded", recorded(layout), "axes", axes_of(layout));
 }

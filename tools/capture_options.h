@@ -45,6 +45,7 @@ enum { HW_MAX_PROVENANCE = 40 };
 
 struct capture_setup {
     struct hw_model *model;
+    char *stop;                     // of --stop, what \\n stands for put in; NULL: none
     struct hw_tokenizer *tokenizer; // NULL: the prompts are token ids and the model has none
     struct hw_prompts prompts;
     struct hw_plan plan;

@@ -125,6 +125,9 @@ enum hw_status hw_capture_setup(const struct hw_invocation *in, struct capture_s
                                 struct hw_error *err) {
     const struct capture_options *opt = in->options;
     char *path = NULL;
+    if (opt->stop != NULL && (setup->stop = hw_unescape(opt->stop)) == NULL) {
+        return hw_fail(err, HW_RESOURCE, "not enough memory for --stop");
+    }
     enum hw_status status = hw_place_of_model(opt->model, &path, err);
     status = status == HW_OK ? hw_model_open(path, &setup->model, err) : status;
     free(path);
@@ -146,6 +149,7 @@ void hw_capture_teardown(struct capture_setup *setup) {
     hw_tokenizer_close(&setup->tokenizer);
     hw_model_close(&setup->model);
     json_decref(setup->manifest);
+    free(setup->stop);
     free(setup->model_metadata);
     free(setup->config);
     free(setup->kernels);

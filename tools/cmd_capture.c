@@ -51,7 +51,7 @@ static const struct hw_option options[] = {
     HW_OPTION_COUNT(struct capture_options, generate, "generate", "N", NULL, 1, 1 << 20,
                     "Generate up to N tokens greedily after each prompt; stops at end of text."),
     HW_OPTION_STRING(struct capture_options, stop, "stop", "STRING", NULL,
-                     "Also stop when this text was generated."),
+                     "Also stop when this text was generated; \\n is a new line."),
     HW_OPTION_GROUP("Output"),
     HW_OPTION_STRING(struct capture_options, out, "out", "FILE.h5", NULL,
                      "The capture. Parts are kept in FILE.h5.parts/ until it is complete; the same "
@@ -162,7 +162,7 @@ static enum hw_status run_capture(struct hw_invocation *in, struct capture_setup
                                  .tokenizer = setup->tokenizer,
                                  .prompts = &setup->prompts,
                                  .plan = &setup->plan,
-                                 .stop = opt->stop,
+                                 .stop = setup->stop,
                                  .stop_signal = &caught_signal,
                                  .commit_seconds = 60.0,
                                  .progress = show_progress,

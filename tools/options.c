@@ -136,6 +136,19 @@ bool hw_parse_size(const char *text, uint64_t *ret) {
     return true;
 }
 
+char *hw_unescape(const char *text) {
+    char *out = strdup(text), *to = out;
+    for (const char *from = text; out != NULL && *from != '\0'; from++) {
+        bool is_escape = from[0] == '\\' && (from[1] == 'n' || from[1] == 't' || from[1] == '\\');
+        from += is_escape;
+        *to++ = !is_escape ? *from : *from == 'n' ? '\n' : *from == 't' ? '\t' : '\\';
+    }
+    if (out != NULL) {
+        *to = '\0';
+    }
+    return out;
+}
+
 const char *hw_format_bytes(char *text, size_t text_bytes, uint64_t n_bytes) {
     static const char *const units[] = {"B", "kB", "MB", "GB", "TB", "PB", "EB"};
     double value = (double)n_bytes;

@@ -149,6 +149,10 @@ bool hw_parse_counts(const char *text, uint64_t least, uint64_t most, size_t max
 // TB (powers of 1000).
 bool hw_parse_size(const char *text, uint64_t *ret);
 
+// The text with \n, \t and \\ replaced by what they stand for, from malloc: options that take text
+// with new lines need no quoting of the shell. NULL without memory.
+char *hw_unescape(const char *text);
+
 // Bytes for people: "95.3 MB" (powers of 1000). Returns text.
 const char *hw_format_bytes(char *text, size_t text_bytes, uint64_t n_bytes);
 
