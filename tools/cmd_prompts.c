@@ -10,7 +10,7 @@
 #include "tools/places.h"
 #include "tools/prompts_kinds.h"
 
-static const struct prompts_kind *const kinds[] = {&hw_prompts_repeat};
+static const struct prompts_kind *const kinds[] = {&hw_prompts_needle, &hw_prompts_repeat};
 
 static const struct hw_option options[] = {
     HW_OPTION_STRING(struct prompts_options, model, "model", "PATH", NULL,
@@ -25,6 +25,7 @@ static const struct hw_option options[] = {
     HW_OPTION_COUNT(struct prompts_options, seed, "seed", "S", "0", 0, 9007199254740992.0,
                     "Start of the random numbers: the same seed gives the same prompts, and "
                     "prompt i does not depend on how many there are."),
+    HW_OPTIONS_PROMPTS_NEEDLE(struct prompts_options, needle),
     HW_OPTIONS_PROMPTS_REPEAT(struct prompts_options, repeat),
 };
 
@@ -171,9 +172,13 @@ const struct hw_command hw_command_prompts = {
     .min_arguments = 1,
     .max_arguments = 1,
     .description =
+        "needle: a sentence (the needle) put into a long text, and a question about it, as "
+        "retrieval heads are found with. The line keeps answer, needle span, length and depth, "
+        "which `headwater retrieval` reads from the capture.\n\n"
         "repeat: random token ids, repeated, as induction heads are found with. The line keeps "
         "period, repeats and first token, which `headwater induction` reads from the capture.",
     .examples =
+        "headwater prompts needle --model m.gguf --lengths 512:4096:5 --out needle.jsonl\n"
         "headwater prompts repeat --model m.gguf --out repeat.jsonl\n"
         "headwater prompts repeat --model m.gguf --preset razor --n 200 --out razor.jsonl\n",
     .common = HW_COMMON_QUIET,

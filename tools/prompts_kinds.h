@@ -11,6 +11,7 @@
 
 #include <jansson.h>
 
+#include "formats/needle.h"
 #include "formats/tokenizer.h"
 #include "tools/command.h"
 #include "tracer/model.h"
@@ -28,6 +29,15 @@ struct prompts_repeat_options {
     bool is_distinct;
 };
 
+struct prompts_needle_options {
+    const char *needles;
+    const char *haystack;
+    const char *lengths;
+    const char *depths;
+    const char *form;
+    uint64_t room;
+};
+
 struct prompts_options {
     const char *model;
     const char *out;
@@ -35,6 +45,7 @@ struct prompts_options {
     uint64_t count; // 0: not given
     uint64_t seed;
     struct prompts_repeat_options repeat;
+    struct prompts_needle_options needle;
 };
 
 // The rows of a kind's options; what is not given keeps zero or NULL and falls back to the preset.
@@ -58,6 +69,29 @@ struct prompts_options {
         HW_OPTION_FLAG(type, field.is_distinct, "distinct",                                        \
                        "No id twice in one repetition; otherwise ids are drawn with "              \
                        "replacement.")
+
+#define HW_OPTIONS_PROMPTS_NEEDLE(type, field)                                                     \
+    HW_OPTION_GROUP("needle: a fact in a long text, and a question"),                              \
+        HW_OPTION_STRING(type, field.needles, "needles", "FILE.json", NULL,                        \
+                         "List of objects with needle, question and answer, and maybe name and "   \
+                         "haystack (a path beside the file); .jsonl: an object a line. Without "   \
+                         "it the three of examples/needle."),                                      \
+        HW_OPTION_STRING(type, field.haystack, "haystack", "PATH", NULL,                           \
+                         "The text of all needles: a file, or a folder with .txt files. It is "    \
+                         "repeated where it is too short."),                                       \
+        HW_OPTION_STRING(type, field.lengths, "lengths", "GRID", "512:4096:5",                     \
+                         "Tokens of the haystacks before they are cut to make room: "              \
+                         "FIRST:LAST:N, an even grid, or numbers with commas."),                   \
+        HW_OPTION_STRING(type, field.depths, "depths", "GRID", "10",                               \
+                         "Where the needle goes, in per cent: N of them over 0 to 100, "           \
+                         "FIRST:LAST:N, or numbers with commas. The needle moves back to the "     \
+                         "end of a sentence."),                                                    \
+        HW_OPTION_STRING(type, field.form, "template", "TEXT", NULL,                               \
+                         "The prompt, with {context} and {question}; \\n is a new line. Without "  \
+                         "it: {context}Based on the content of the book, Question: {question}, "   \
+                         "a new line, Answer: (as the script has it)."),                           \
+        HW_OPTION_COUNT(type, field.room, "room", "N", "200", 0, 1 << 20,                          \
+                        "Haystack and needle stay N tokens below the length.")
 
 struct prompts_job {
     const struct hw_invocation *in;
@@ -83,6 +117,7 @@ struct prompts_kind {
 enum hw_status hw_prompts_emit(struct prompts_job *job, json_t *object, size_t n_tokens,
                                struct hw_error *err);
 
+extern const struct prompts_kind hw_prompts_needle;
 extern const struct prompts_kind hw_prompts_repeat;
 
 #ifdef __cplusplus
