@@ -5,7 +5,7 @@
 # neither is possible, prints the one line to run and stops with 1.
 set -eu
 
-build="build-essential meson ninja-build pkg-config libhdf5-dev libjansson-dev libpcre2-dev libutf8proc-dev zlib1g-dev libisal-dev"
+build="build-essential meson ninja-build pkg-config libhdf5-dev libjansson-dev libpcre2-dev libutf8proc-dev libstemmer-dev zlib1g-dev libisal-dev"
 test="check libdnnl-dev hdf5-tools python3 python3-pip python3-h5py python3-xarray python3-h5netcdf python3-netcdf4"
 test="$test python3-nbclient python3-ipykernel python3-matplotlib"
 
