@@ -32,7 +32,7 @@ static bool carve(struct buffers *b, size_t n, int n_threads) {
     for (int i = 0; i < 2; i++) {
         b->rolled[i] = hw_arena_take(&b->arena, n_values, sizeof *b->map);
     }
-    b->scratch = hw_arena_take(&b->arena, hw_triangle_scratch(n), (size_t)n_threads);
+    b->scratch = hw_arena_take(&b->arena, hw_triangle_scratch(n_threads, n), 1);
     return !b->arena.is_overflown;
 }
 
@@ -73,6 +73,7 @@ enum hw_status hw_rollout_run(struct hw_map_source *source, size_t prompt,
     }
     (void)carve(&b, n, n_threads);
     hw_ops_init(&ops, hw_cpu_level());
+    struct hw_exec exec = {n_threads, b.scratch, hw_triangle_scratch(n_threads, n)};
     for (int i = 0; i < 2; i++) {
         memset(b.rolled[i], 0, n * b.stride * sizeof *b.map);
     }
@@ -84,8 +85,7 @@ enum hw_status hw_rollout_run(struct hw_map_source *source, size_t prompt,
         }
         narrow(b.sum, layer == 0 ? rolled : b.map, n, b.stride);
         if (layer > 0) {
-            hw_triangle_product(&ops, n_threads, b.scratch, b.map, b.rolled[1 - layer % 2], rolled,
-                                n, b.stride);
+            hw_triangle_product(&ops, &exec, b.map, b.rolled[1 - layer % 2], rolled, n, b.stride);
         }
         status = look(self, layer, rolled, n, b.stride, err);
     }

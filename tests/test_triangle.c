@@ -29,10 +29,12 @@ START_TEST(products_are_those_in_double) {
     float *b = noise(n, ld, 2);
     float *c[3];
     for (int t = 0; t < 3; t++) {
-        void *scratch = malloc(hw_triangle_scratch(n) * (size_t)(t + 1) + 1);
+        size_t n_bytes = hw_triangle_scratch(t + 1, n);
+        void *scratch = malloc(n_bytes);
+        struct hw_exec exec = {t + 1, scratch, n_bytes};
         c[t] = calloc(n * ld + 1, sizeof **c);
         ck_assert(scratch != NULL && c[t] != NULL);
-        hw_triangle_product(&ops, t + 1, scratch, a, b, c[t], n, ld);
+        hw_triangle_product(&ops, &exec, a, b, c[t], n, ld);
         ck_assert_mem_eq(c[t], c[0], n * ld * sizeof **c);
         free(scratch);
     }
