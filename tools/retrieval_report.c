@@ -73,6 +73,12 @@ static void add_integers(struct hw_result *result, const char *name, const char 
     hw_result_add(result, &field, values);
 }
 
+static void add_count(struct hw_result *result, const char *name, const char *long_name,
+                      const char *description, size_t n) {
+    const int64_t value = (int64_t)n;
+    add_integers(result, name, NULL, long_name, description, &value);
+}
+
 // One column of the trials; `column` 0 .. 5.
 static void trial_integers(struct hw_trace *trace, const struct hw_retrieval *r, int column,
                            int64_t *values) {
@@ -165,11 +171,16 @@ enum hw_status retrieval_fill(struct hw_trace *trace, const struct retrieval_opt
     hw_result_set_text(result, "stop", opt->stop);
     hw_result_set_text(result, "measure", measures[opt->measure]);
     hw_result_set_real(result, "threshold", opt->threshold);
-    hw_result_set_integer(result, "n_kept", (int64_t)r->n_kept);
-    hw_result_set_integer(result, "n_trials", (int64_t)(r->n_kept + r->n_wrong + r->n_not_found));
-    hw_result_set_integer(result, "n_retrieval_heads", (int64_t)shares.n_retrieval);
-    hw_result_set_integer(result, "n_strong_heads", (int64_t)shares.n_strong);
-    hw_result_set_integer(result, "n_zero_heads", (int64_t)shares.n_zero);
+    add_count(result, "n_trials", "trials", "Trials of the capture, answered or not.",
+              r->n_kept + r->n_wrong + r->n_not_found);
+    add_count(result, "n_kept", "kept trials", "Trials with ROUGE-1 recall above min_rouge.",
+              r->n_kept);
+    add_count(result, "n_retrieval_heads", "retrieval heads",
+              "Heads with a score of at least the threshold.", shares.n_retrieval);
+    add_count(result, "n_strong_heads", "strong retrieval heads",
+              "Heads with a score of at least .5.", shares.n_strong);
+    add_count(result, "n_zero_heads", "heads without a hit", "Heads with a score of zero.",
+              shares.n_zero);
     if (!fill_trials(trace, r, result)) {
         return hw_fail(err, HW_RESOURCE, "not enough memory for the result");
     }

@@ -103,7 +103,7 @@ def check_scores(path, golden, may_differ):
           len(heads) == (score[kept].mean(0) >= .1).sum() and heads == sorted(heads, key=lambda h: (-h[0], h[1:])), str(heads))
     with h5py.File(str(path) + ".r.h5") as f:
         check("--out holds the same", np.allclose(f["trial_score"][:], score, rtol=0, atol=1e-12, equal_nan=True)
-              and len(f["hit_step"]) == int(f["n_hits"][:].sum()) and f.attrs["n_kept"] == len(kept), str(list(f)))
+              and len(f["hit_step"]) == int(f["n_hits"][:].sum()) and f["n_kept"][()] == len(kept), str(list(f)))
         weights = f["hit_weight"][:]
         check("weights of hits are attention", bool(((weights > 0) & (weights <= 1)).all()))
     return score, kept
@@ -138,8 +138,11 @@ def check_text(path, score, kept):
     none = subprocess.run([HEADWATER, "retrieval", "--min-rouge", "100", str(path)], capture_output=True, text=True, timeout=60)
     check("no trial kept: says so, with the ROUGE of each", none.returncode == 0 and "no trial was kept" in none.stderr
           and "0 kept" in none.stdout and "100.0" in none.stdout, none.stdout + none.stderr)
-    one, two = run("retrieval", "--json", str(path)), json.loads(run("retrieval", "--json", str(path), str(path)))
+    one, two = run("retrieval", "--json", str(path)), json.loads(
+        run("retrieval", "--json", "--out", str(path) + ".two.h5", "--quiet", str(path), str(path)))
     check("several captures: a document each", len(two["runs"]) == 2 and two["runs"][0]["heads"] == json.loads(one)["heads"])
+    with h5py.File(str(path) + ".two.h5") as f:
+        check("several captures: an axis run in the file", f["head_score"].shape[0] == 2 and list(f["n_kept"]) == [len(kept)] * 2)
 
 
 def main():
