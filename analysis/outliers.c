@@ -295,8 +295,20 @@ static enum hw_status look(struct outliers_work *w, struct hw_error *err) {
     return HW_OK;
 }
 
+// Prompts are read one after another, each through all layers and depths.
+static void keep_chunks(struct hw_trace *trace) {
+    static const enum hw_dataset read[] = {HW_DS_ATTENTION_RECEIVED, HW_DS_STATE_TOP_VALUE,
+                                           HW_DS_STATE_TOP_POSITION, HW_DS_STATE_MEDIAN,
+                                           HW_DS_STATE_TOP_CHANNEL,  HW_DS_STATE_MEAN_ABS,
+                                           HW_DS_RESIDUAL_MAX};
+    for (size_t i = 0; i < sizeof read / sizeof *read && hw_trace_n_prompts(trace) > 1; i++) {
+        hw_trace_keep_chunks(trace, read[i]);
+    }
+}
+
 static enum hw_status compute(struct outliers_work *w, struct hw_error *err) {
     int32_t *channels = NULL;
+    keep_chunks(w->trace);
     enum hw_status status = look(w, err);
     if (status == HW_OK && w->out->has_states) {
         status = hw_outliers_find_channels(w, &channels, &w->out->n_channels, err);

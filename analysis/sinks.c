@@ -304,6 +304,18 @@ static enum hw_status check_records(struct hw_trace *trace, const struct hw_sink
     return HW_OK;
 }
 
+// Prompts are read one after another, each through all layers.
+static void keep_chunks(struct hw_trace *trace) {
+    static const enum hw_dataset read[] = {
+        HW_DS_ATTENTION_RECEIVED,         HW_DS_ATTENTION_FIRST,   HW_DS_ATTENTION_LOGSUMEXP,
+        HW_DS_ATTENTION_SCORE_MEAN,       HW_DS_ATTENTION_ENTROPY, HW_DS_ATTENTION_ROW_SUM,
+        HW_DS_ATTENTION_RECEIVED_ENTROPY, HW_DS_SINK_SCORE,        HW_DS_VALUE_NORM,
+        HW_DS_VALUE_NORM_PROJECTED,       HW_DS_RESIDUAL_NORM,     HW_DS_RESIDUAL_COSINE_FIRST};
+    for (size_t i = 0; i < sizeof read / sizeof *read && hw_trace_n_prompts(trace) > 1; i++) {
+        hw_trace_keep_chunks(trace, read[i]);
+    }
+}
+
 enum hw_status hw_sinks_compute(struct hw_trace *trace, const struct hw_sinks_options *options,
                                 struct hw_sinks *ret_sinks, struct hw_error *err) {
     struct hw_sinks sinks = {.options = *options,
@@ -315,6 +327,7 @@ enum hw_status hw_sinks_compute(struct hw_trace *trace, const struct hw_sinks_op
     }
     enum hw_status status = check_records(trace, options, err);
     if (status == HW_OK) {
+        keep_chunks(trace);
         status = open_arrays(&work, err);
     }
     for (size_t i = 0; i < sinks.n_file_prompts && status == HW_OK; i++) {

@@ -90,6 +90,13 @@ enum hw_status hw_trace_read_text(struct hw_trace *trace, enum hw_dataset datase
                                   size_t n, char ***ret_texts, struct hw_error *err);
 void hw_trace_free_text(char **texts, size_t n);
 
+// For a reader that goes through all slabs (layers, depths) of one prompt after another: chunks
+// hold the rows of many prompts, so one chunk of every slab is kept unpacked, instead of unpacking
+// it again for every prompt. Takes memory as chunks are read, at most HW_TRACE_MAX_KEPT bytes;
+// datasets that would need more, and those that are not chunked, stay as they are.
+enum { HW_TRACE_MAX_KEPT = 1 << 26 };
+void hw_trace_keep_chunks(struct hw_trace *trace, enum hw_dataset dataset);
+
 // Tile (a, b) of a map, [128, 128] f32. Tiles that are not stored are NaN.
 enum hw_status hw_trace_read_tile(struct hw_trace *trace, const struct hw_map_place *place,
                                   size_t a, size_t b, float *ret_tile, struct hw_error *err);
