@@ -62,6 +62,13 @@ enum hw_status hw_bench_unembed(const struct hw_bench_setup *setup, size_t m,
 enum hw_status hw_bench_codec(const struct hw_bench_setup *setup, struct hw_bench_row *row,
                               struct hw_error *err);
 
+// bench_maps.c. Attention of one layer over the rebuilding of all its maps from queries and keys.
+enum hw_status hw_bench_maps(const struct hw_bench_setup *setup, size_t n_tokens,
+                             struct hw_bench_row *row, struct hw_error *err);
+// The linear op on n_tokens^3 / 6 multiply-adds over the triangular product of rollout.
+enum hw_status hw_bench_rollout(const struct hw_bench_setup *setup, size_t n_tokens,
+                                struct hw_bench_row *row, struct hw_error *err);
+
 // n floats of reproducible noise of unit variance, HW_ALIGN aligned, or NULL; free with free.
 float *hw_bench_noise(size_t n, uint64_t seed);
 // n_bytes zero bytes, aligned, whose pages are there; or NULL.

@@ -29,10 +29,11 @@ struct bench_options {
     HW_OPTION_COUNT(struct bench_options, field, name, "N", fallback, 1, most, help)
 
 static const struct hw_option options[] = {
-    HW_OPTION_STRING(struct bench_options, cases, "cases", "LIST", "linear,attention,unembed,codec",
+    HW_OPTION_STRING(struct bench_options, cases, "cases", "LIST",
+                     "linear,attention,unembed,codec,maps,rollout",
                      "What to time, separated by commas."),
     HW_OPTION_STRING(struct bench_options, tokens, "tokens", "LIST", "1024,2048",
-                     "Lengths of the prompt for attention."),
+                     "Lengths of the prompt for attention, maps and rollout."),
     HW_OPTION_COUNT(struct bench_options, rounds, "rounds", "N", "11", 3, HW_BENCH_MAX_ROUNDS,
                     "Rounds A B B A of each pair."),
     HW_OPTION_CHOICE(struct bench_options, level, "level", "ref|plain|avx2|avx512|best", "best",
@@ -102,7 +103,21 @@ static enum hw_status time_attention(const struct hw_invocation *in,
     return status;
 }
 
-static const char *const known_cases[] = {"linear", "attention", "unembed", "codec"};
+typedef enum hw_status (*length_case_fn)(const struct hw_bench_setup *setup, size_t n_tokens,
+                                         struct hw_bench_row *row, struct hw_error *err);
+
+static enum hw_status time_lengths(length_case_fn run_case, const struct hw_bench_setup *setup,
+                                   const size_t *lengths, size_t n_lengths, struct rows *rows,
+                                   struct hw_error *err) {
+    enum hw_status status = HW_OK;
+    for (size_t i = 0; i < n_lengths && status == HW_OK; i++) {
+        status = run_case(setup, lengths[i], next_row(rows), err);
+    }
+    return status;
+}
+
+static const char *const known_cases[] = {"linear", "attention", "unembed",
+                                          "codec",  "maps",      "rollout"};
 
 static size_t find_case(const char *name, size_t n) {
     size_t k = 0;
@@ -121,7 +136,7 @@ static enum hw_status check_cases(const char *cases, struct hw_error *err) {
             char shown[60];
             return hw_fail(err, HW_USAGE,
                            "bench: option --cases: unknown case (expected some of linear, "
-                           "attention, unembed, codec, found '%s')",
+                           "attention, unembed, codec, maps, rollout, found '%s')",
                            hw_escape(shown, sizeof shown, at, n));
         }
         at += n + (at[n] == ',');
@@ -150,8 +165,14 @@ static enum hw_status time_cases(const struct hw_invocation *in, const struct hw
         case 2:
             status = hw_bench_unembed(setup, 256, next_row(rows), err);
             break;
-        default:
+        case 3:
             status = hw_bench_codec(setup, next_row(rows), err);
+            break;
+        case 4:
+            status = time_lengths(hw_bench_maps, setup, lengths, n_lengths, rows, err);
+            break;
+        default:
+            status = time_lengths(hw_bench_rollout, setup, lengths, n_lengths, rows, err);
             break;
         }
         at += n + (at[n] == ',');
@@ -283,7 +304,9 @@ const struct hw_command hw_command_bench = {
         "they reach. attention: with all default statistics over the same without, and over "
         "oneDNN's two products alone where headwater was built with it. unembed: with loss and "
         "ranks over the product alone. codec: maps compressed by headwater over HDF5's own "
-        "filters. "
+        "filters. maps: attention over the rebuilding of its maps from queries and keys. rollout: "
+        "the "
+        "linear op over the product of two triangles with as many multiplications. "
         "The shape is that of MODEL, of the options, or of SmolLM2-135M.",
     .examples = "headwater bench\nheadwater bench --cases attention --tokens 2048 --threads 2\n",
     .common = HW_COMMON_JSON | HW_COMMON_THREADS | HW_COMMON_QUIET,
