@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "analysis/map_source.h"
 #include "formats/trace_reader.h"
 #include "kernels/size.h"
 #include "tools/options.h"
@@ -110,6 +111,19 @@ static json_t *prompts(const struct hw_trace *trace) {
     return list;
 }
 
+// Where attention maps can be had from: {"source", "layers", "exact"}; null: nowhere.
+static json_t *maps(struct hw_trace *trace) {
+    struct hw_map_source *source = NULL;
+    if (hw_map_source_open(trace, "rollout", 1, &source, NULL) != HW_OK) {
+        return json_null();
+    }
+    json_t *object = json_pack("{s:s, s:I, s:b}", "source", hw_map_source_record(source), "layers",
+                               (json_int_t)hw_map_source_n_layers(source), "exact",
+                               hw_map_source_error(source) == 0);
+    hw_map_source_close(&source);
+    return object;
+}
+
 enum hw_status hw_info_capture(const char *path, json_t **ret_document, struct hw_error *err) {
     static const char *const root[] = {"title", "run_id", "tool_version", "date_created",
                                        "history"};
@@ -144,14 +158,14 @@ enum hw_status hw_info_capture(const char *path, json_t **ret_document, struct h
     (void)stat(path, &info);
     const struct hw_group_axes *axes = &hw_trace_layout(trace)->groups[HW_GROUP_ROOT];
     json_t *document = json_pack(
-        "{s:s, s:o, s:I, s:b, s:b, s:o, s:o, s:o, s:o, s:I, s:I, s:o, s:o}", "kind", "capture",
+        "{s:s, s:o, s:I, s:b, s:b, s:o, s:o, s:o, s:o, s:I, s:I, s:o, s:o, s:o}", "kind", "capture",
         "path", hw_json_text(path), "bytes", (json_int_t)info.st_size, "complete",
         hw_trace_is_complete(trace), "virtual", hw_trace_is_virtual(trace), "attributes",
         attributes(trace, HW_GROUP_ROOT, root, HW_LENGTH(root)), "provenance",
         attributes(trace, HW_GROUP_PROVENANCE, provenance, HW_LENGTH(provenance)), "layers",
         numbers(axes->layers, axes->n_layers), "heads", numbers(axes->heads, axes->n_heads),
         "kv_heads", (json_int_t)axes->n_kv_heads, "tokens", (json_int_t)hw_trace_n_tokens(trace),
-        "prompts", prompts(trace), "datasets", datasets(trace));
+        "prompts", prompts(trace), "datasets", datasets(trace), "maps", maps(trace));
     hw_trace_close(&trace);
     if (document == NULL) {
         return hw_fail(err, HW_RESOURCE, "%s: not enough memory to describe the capture", path);
@@ -239,9 +253,20 @@ enum hw_status hw_info_print_capture(const json_t *document, struct hw_error *er
     }
     print_prompts(document);
     (void)printf("axes        %zu layers, %zu heads, %" JSON_INTEGER_FORMAT
-                 " key/value heads recorded\n\n",
+                 " key/value heads recorded\n",
                  json_array_size(json_object_get(document, "layers")),
                  json_array_size(json_object_get(document, "heads")),
                  json_integer_value(json_object_get(document, "kv_heads")));
+    const json_t *source = json_object_get(document, "maps");
+    if (json_is_object(source)) {
+        bool is_read = strcmp(text_of(source, "source"), "attention_maps") == 0;
+        (void)printf("maps        of %" JSON_INTEGER_FORMAT " layers, %s%s\n",
+                     json_integer_value(json_object_get(source, "layers")),
+                     is_read ? "recorded (attention_maps)" : "to be rebuilt (attention_vectors)",
+                     json_is_true(json_object_get(source, "exact")) ? "" : ", rounded");
+    } else {
+        (void)printf("maps        none: neither attention_maps nor attention_vectors\n");
+    }
+    (void)fputc('\n', stdout);
     return print_datasets(document, err);
 }
