@@ -123,7 +123,10 @@ static enum hw_status add_block(void *self, const struct hw_map_block *block,
                                 struct hw_error *err) {
     struct distances_work *w = self;
     size_t u = w->unit[block->layer * hw_map_source_n_heads(w->maps) + block->head];
-    (void)err;
+    if (block->n_keys < w->n_tokens) {
+        return hw_fail(err, HW_INPUT, "%s: a map has %zu keys, expected %zu",
+                       hw_trace_path(w->trace), block->n_keys, w->n_tokens);
+    }
     for (size_t r = w->first; r < w->end; r++) {
         size_t query = hw_distances_row(r, w->n_looked_at, w->n_tokens);
         if (query < block->first_row || query >= block->first_row + block->n_rows) {

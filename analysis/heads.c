@@ -146,6 +146,16 @@ static enum hw_status open_arrays(struct heads_work *w, struct hw_error *err) {
     w->span_all = find_span(layout, "all");
     w->span_special = find_span(layout, "special");
     w->span_punctuation = find_span(layout, "punctuation");
+    size_t n_pairs;
+    if (hw_trace_has(w->trace, HW_DS_ATTENTION_SPAN) &&
+        (!hw_size_mul(w->n_spans, w->n_spans, &n_pairs) ||
+         !hw_size_mul(n_pairs, out->n_heads, &n_pairs) ||
+         n_pairs != hw_trace_n_inner(w->trace, HW_DS_ATTENTION_SPAN))) {
+        return hw_fail(
+            err, HW_INPUT,
+            "%s: attention_span is not %zu x %zu (expected as many query spans as spans)",
+            hw_trace_path(w->trace), w->n_spans, w->n_spans);
+    }
     size_t n_user = 0;
     for (size_t i = 0; i < layout->n_spans; i++) {
         n_user += !is_built_in(layout->span_names[i]);

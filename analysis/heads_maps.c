@@ -91,7 +91,10 @@ void hw_heads_add_rows(const struct hw_heads_row_options *options, const float *
 static enum hw_status add_block(void *self, const struct hw_map_block *block,
                                 struct hw_error *err) {
     struct heads_work *w = self;
-    (void)err;
+    if (block->n_keys < w->n_tokens) {
+        return hw_fail(err, HW_INPUT, "%s: a map has %zu keys, expected %zu",
+                       hw_trace_path(w->trace), block->n_keys, w->n_tokens);
+    }
     struct hw_heads_row_options how = {w->n_tokens, w->out->options.top_p, w->scratch};
     hw_heads_add_rows(&how, block->rows, block->stride, block->first_row, block->n_rows,
                       &w->sums[block->head]);

@@ -221,7 +221,10 @@ static enum hw_status open_arrays(struct induction_work *w, struct hw_error *err
 static enum hw_status add_block(void *self, const struct hw_map_block *block,
                                 struct hw_error *err) {
     struct induction_work *w = self;
-    (void)err;
+    if (block->n_keys < w->running->n_tokens) {
+        return hw_fail(err, HW_INPUT, "%s: a map has %zu keys, expected %zu",
+                       hw_trace_path(w->trace), block->n_keys, w->running->n_tokens);
+    }
     hw_repeat_add_rows(w->running, block->rows, block->stride, block->first_row, block->n_rows,
                        &w->sums[block->head]);
     return HW_OK;

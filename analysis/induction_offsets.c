@@ -40,6 +40,15 @@ static size_t n_back(const struct hw_repeat *r) {
     return (r->n_tokens - 1 - r->first) / r->period;
 }
 
+// As many query spans as spans.
+static bool is_square(const struct hw_trace *trace) {
+    const struct hw_layout *layout = hw_trace_layout(trace);
+    size_t n;
+    return hw_size_mul(layout->n_spans, layout->n_spans, &n) &&
+           hw_size_mul(n, layout->groups[HW_GROUP_ROOT].n_heads, &n) &&
+           n == hw_trace_n_inner(trace, HW_DS_ATTENTION_SPAN);
+}
+
 struct induction_statistics hw_induction_look(struct hw_trace *trace, size_t prompt,
                                               const struct hw_repeat *repeat) {
     const struct hw_layout *layout = hw_trace_layout(trace);
@@ -51,8 +60,9 @@ struct induction_statistics hw_induction_look(struct hw_trace *trace, size_t pro
                                                    hw_trace_has(trace, HW_DS_ATTENTION_ROW_SUM),
                                        .has_first = true};
     if (repeat->first == 1) {
-        has.has_first =
-            hw_trace_has(trace, HW_DS_ATTENTION_SPAN) && find_span(trace, number, 1, 2) != SIZE_MAX;
+        has.has_first = hw_trace_has(trace, HW_DS_ATTENTION_SPAN) && is_square(trace) &&
+                        n_back(repeat) <= MAX_FIRST_SPANS &&
+                        find_span(trace, number, 1, 2) != SIZE_MAX;
         for (size_t k = 1; k <= n_back(repeat) && has.has_first; k++) {
             size_t at = k * repeat->period;
             has.has_first = find_span(trace, number, at, at + 1) != SIZE_MAX;

@@ -95,7 +95,8 @@ class BadFiles:
         shutil.copy(good, path)
         change(path)
         problems = []
-        for command in (["info", path], ["sinks", path], ["verify", path], ["merge", "--out", "all.h5", path]):
+        for command in (["info", path], ["sinks", path], ["heads", "--quiet", "--js", path], ["induction", "--period", "1", path],
+                        ["verify", path], ["merge", "--out", "all.h5", path]):
             code, text = self.run(command, folder)
             problems += [f"{command[0]}: {one}" for one in self.told(code, text, [3], [path] + words)]
         if os.path.exists(os.path.join(folder, "all.h5")):
@@ -151,6 +152,8 @@ class BadFiles:
                       [["capture", "--quiet", "--threads", "1", "--model", self.model, "--prompts", "p.jsonl", "--out", "run.h5"]],
                       [0, 3, 6]))
         kinds.append(("capture", good, (None, "run.h5"), [["info", "run.h5"], ["sinks", "run.h5"], ["verify", "run.h5"],
+                                                          ["heads", "--quiet", "--js", "run.h5"],
+                                                          ["induction", "--period", "1", "run.h5"],
                                                           ["merge", "--out", "all.h5", "run.h5"]], [0, 1, 3]))
         for name, path, file, commands, codes in kinds:
             with open(path, "rb") as stream:

@@ -8,7 +8,7 @@
 #include "tools/analysis_command.h"
 #include "tools/heads_report.h"
 
-enum { MAX_ROWS = 1 << 20, DISTANCE_MEMORY_BYTES = 256 << 20 };
+enum { MAX_ROWS = 1 << 20, MAX_HEADS = 1 << 24, DISTANCE_MEMORY_BYTES = 256 << 20 };
 
 struct heads_options {
     const char *heads;
@@ -70,19 +70,29 @@ static enum hw_status select_heads(const struct hw_trace *trace, const char *tex
                                    bool **ret_selected, struct hw_error *err) {
     const struct hw_layout *layout = hw_trace_layout(trace);
     size_t n_layers = 0;
+    size_t last_head = 0;
     size_t n_cells;
     for (int g = 0; g < HW_N_GROUPS; g++) {
-        for (size_t i = 0; i < layout->groups[g].n_layers; i++) {
-            n_layers = hw_size_max(n_layers, (size_t)layout->groups[g].layers[i] + 1);
+        const struct hw_group_axes *axes = &layout->groups[g];
+        for (size_t i = 0; i < axes->n_layers; i++) {
+            n_layers = hw_size_max(n_layers, (size_t)axes->layers[i] + 1);
+        }
+        for (size_t i = 0; i < axes->n_heads; i++) {
+            last_head = hw_size_max(last_head, (size_t)axes->heads[i]);
         }
     }
     *ret_selected = NULL;
     if (text == NULL) {
         return HW_OK;
     }
-    bool *selected = hw_size_mul(n_layers, layout->n_heads, &n_cells)
-                         ? calloc(n_cells + 1, sizeof *selected)
-                         : NULL;
+    if (!hw_size_mul(n_layers, layout->n_heads, &n_cells) || n_cells > MAX_HEADS ||
+        last_head >= layout->n_heads) {
+        return hw_fail(err, HW_INPUT,
+                       "%s: wrong axes (expected heads below %zu and at most %d in all, found head "
+                       "%zu in %zu layers)",
+                       hw_trace_path(trace), layout->n_heads, (int)MAX_HEADS, last_head, n_layers);
+    }
+    bool *selected = calloc(n_cells + 1, sizeof *selected);
     if (selected == NULL) {
         return hw_fail(err, HW_RESOURCE, "not enough memory for the heads");
     }
