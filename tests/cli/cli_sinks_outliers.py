@@ -120,6 +120,22 @@ def check_outliers(name, model, golden):
         check(f"{name}: {figure}", differs(figure, found[figure], golden["weights"][figure]))
 
 
+def check_backcopy(program, golden):
+    """The embedded model against the table of its README, which is over 256 sequences; here are 16, so .1 of an attention
+    and a tenth of a ratio."""
+    example = golden.parent.parent / "examples" / "backcopy"
+    with tempfile.TemporaryDirectory() as folder:
+        model = Model.__new__(Model)
+        model.program, model.folder = program, pathlib.Path(folder)
+        model.run("capture", "--quiet", "--model", example / "model", "--prompts", example / "prompts.jsonl", "--out", "run.h5")
+        found = model.result("sinks", "--triggers", "1,6,21")
+    dormant, trigger = found["dormancy"][0, :, 0], found["dormancy_trigger"][0, :, 0]
+    check("backcopy: attention of other queries to <s>", differs("dormancy", dormant, [1, 1, 1], 0.01))
+    check("backcopy: attention of trigger queries to <s>", differs("dormancy_trigger", trigger, [0, 0.640, 0.999], 0.1))
+    check("backcopy: values of the sink are drained", bool((found["drain"] < 0.3).all()))
+    check("backcopy: residual of <s> over the others", differs("peak", found["peak"][1:], [4.43, 0.91, 0.60], 0.1))
+
+
 def main(program, golden, smollm2):
     golden = pathlib.Path(golden)
     every = json.loads((golden / "analysis" / "sinks_outliers.json").read_text(encoding="utf-8"))
@@ -135,6 +151,7 @@ def main(program, golden, smollm2):
             model = Model(os.path.abspath(program), path, every[name], [], pathlib.Path(folder))
             check_sinks(name, model, every[name], every)
             check_outliers(name, model, every[name])
+    check_backcopy(os.path.abspath(program), golden)
     return finish()
 
 
