@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <utf8proc.h>
+
 enum hw_status hw_fail(struct hw_error *err, enum hw_status status, const char *format, ...) {
     if (err != NULL) {
         va_list args;
@@ -35,59 +37,59 @@ enum hw_status hw_fail_context(struct hw_error *err, enum hw_status status, cons
     return err->status != HW_OK ? err->status : status;
 }
 
-// Length of the valid UTF-8 sequence at s, or 0.
-static unsigned long utf8_length(const unsigned char *s, unsigned long n) {
-    unsigned long want = s[0] < 0x80                   ? 1
-                         : s[0] >= 0xC2 && s[0] < 0xE0 ? 2
-                         : s[0] >= 0xE0 && s[0] < 0xF0 ? 3
-                         : s[0] >= 0xF0 && s[0] < 0xF5 ? 4
-                                                       : 0;
-    if (want == 0 || want > n) {
-        return 0;
+int hw_is_hidden(int code) {
+    const utf8proc_property_t *property = utf8proc_get_property(code);
+    switch (property->category) {
+    case UTF8PROC_CATEGORY_CN:
+    case UTF8PROC_CATEGORY_CC:
+    case UTF8PROC_CATEGORY_CF:
+    case UTF8PROC_CATEGORY_CS:
+    case UTF8PROC_CATEGORY_CO:
+    case UTF8PROC_CATEGORY_ZL:
+    case UTF8PROC_CATEGORY_ZP:
+        return 1;
+    default:
+        return property->ignorable;
     }
-    for (unsigned long i = 1; i < want; i++) {
-        if ((s[i] & 0xC0) != 0x80) {
-            return 0;
-        }
+}
+
+// The character at s as it is shown, with its NUL; returns its length in s, at least 1.
+static unsigned long show_character(const char *s, unsigned long n, char *ret_shown,
+                                    unsigned long shown_bytes) {
+    utf8proc_int32_t code;
+    utf8proc_ssize_t length =
+        utf8proc_iterate((const utf8proc_uint8_t *)s, (utf8proc_ssize_t)n, &code);
+    if (length <= 0 || (length == 1 && hw_is_hidden(code))) {
+        (void)snprintf(ret_shown, shown_bytes, "\\x%02x", (unsigned)(unsigned char)*s);
+        return 1;
     }
-    if ((s[0] == 0xE0 && s[1] < 0xA0) || (s[0] == 0xED && s[1] > 0x9F) ||
-        (s[0] == 0xF0 && s[1] < 0x90) || (s[0] == 0xF4 && s[1] > 0x8F)) {
-        return 0;
+    if (hw_is_hidden(code)) {
+        (void)snprintf(ret_shown, shown_bytes, "\\u{%04x}", (unsigned)code);
+    } else {
+        memcpy(ret_shown, s, (size_t)length);
+        ret_shown[length] = '\0';
     }
-    return want;
+    return (unsigned long)length;
 }
 
 const char *hw_escape(char *ret_text, unsigned long text_bytes, const char *bytes,
                       unsigned long n_bytes) {
-    static const char hex[] = "0123456789abcdef";
-    const unsigned char *s = (const unsigned char *)bytes;
     unsigned long at = 0;
     unsigned long i = 0;
     while (i < n_bytes) {
-        unsigned long n = utf8_length(s + i, n_bytes - i);
-        int is_plain = n > 1 || (n == 1 && s[i] >= 0x20 && s[i] != 0x7F);
-        if (n == 2 && s[i] == 0xC2 && s[i + 1] < 0xA0) {
-            is_plain = 0; // C1 control characters move cursors too
-        }
-        unsigned long need = is_plain ? n : 4;
-        unsigned long reserve = i + (is_plain ? n : 1) < n_bytes ? 3 : 0;
+        char shown[16];
+        unsigned long n = show_character(bytes + i, n_bytes - i, shown, sizeof shown);
+        unsigned long need = strlen(shown);
+        unsigned long reserve = i + n < n_bytes ? 3 : 0;
         if (at + need + reserve + 1 > text_bytes) {
             for (int dot = 0; dot < 3 && at + 1 < text_bytes; dot++) {
                 ret_text[at++] = '.';
             }
             break;
         }
-        if (is_plain) {
-            memcpy(ret_text + at, s + i, n);
-            at += n;
-            i += n;
-        } else {
-            ret_text[at++] = '\\';
-            ret_text[at++] = 'x';
-            ret_text[at++] = hex[s[i] >> 4];
-            ret_text[at++] = hex[s[i] & 15];
-            i++;
-        }
+        memcpy(ret_text + at, shown, need);
+        at += need;
+        i += n;
     }
     if (text_bytes > 0) {
         ret_text[at < text_bytes ? at : text_bytes - 1] = '\0';

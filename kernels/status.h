@@ -40,9 +40,14 @@ enum hw_status hw_fail(struct hw_error *err, enum hw_status status, const char *
 enum hw_status hw_fail_context(struct hw_error *err, enum hw_status status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-// Writes text from a file in a form that is safe on a terminal: control characters and invalid
-// UTF-8 as \xNN, cut to fit with
-// "...". Returns ret_text.
+// Whether a Unicode code point is not seen or moves what is seen: control, format and bidirectional
+// characters, line and paragraph separators, private use and unassigned ones, and what Unicode lets
+// a display ignore.
+int hw_is_hidden(int code);
+
+// Writes text from a file in a form that is safe on a terminal: control characters of ASCII and
+// invalid UTF-8 as \xNN, other hidden characters as \u{NNNN}, cut to fit with "...". At most four
+// bytes for each of `bytes`. Returns ret_text.
 const char *hw_escape(char *ret_text, unsigned long text_bytes, const char *bytes,
                       unsigned long n_bytes);
 
