@@ -118,8 +118,8 @@
       "sum_i A[i,0] / T.", "blocks.{layer}.attn.hook_pattern", false)                              \
     X(ATTENTION_SPAN, ROOT, "attention_span", F4, (PROMPT, LAYER, HEAD, QUERY_SPAN, SPAN),         \
       "attention", "attention between spans", "1",                                                 \
-      "Mean over the queries of one span of their attention to another; NaN where the query "      \
-      "span is empty.",                                                                            \
+      "Mean over the queries of one span of their attention to another; NaN where either span "    \
+      "is empty.",                                                                                 \
       "blocks.{layer}.attn.hook_pattern", false)                                                   \
     X(ATTENTION_OFFSET, ROOT, "attention_offset", F4, (PROMPT, LAYER, HEAD, OFFSET), "attention",  \
       "attention by offset", "1",                                                                  \
