@@ -4,9 +4,10 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "tools/table.h"
 
 static const double BAR_EVERY_S = .1;
 static const double LINE_EVERY_S = 10;
@@ -19,14 +20,6 @@ static double now_s(void) {
     struct timespec t;
     (void)clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
-
-static int terminal_columns(void) {
-    struct winsize size;
-    if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0) {
-        return size.ws_col;
-    }
-    return DEFAULT_COLUMNS;
 }
 
 const char *hw_format_seconds(char *text, size_t text_bytes, double seconds) {
@@ -110,8 +103,9 @@ static void show(struct hw_progress *p, double now, bool is_end) {
     p->shown_done = p->done;
     switch (p->kind) {
     case HW_PROGRESS_BAR: {
-        int columns = terminal_columns();
-        columns = columns < MIN_COLUMNS    ? MIN_COLUMNS
+        int columns = hw_terminal_columns(STDERR_FILENO);
+        columns = columns == 0             ? DEFAULT_COLUMNS
+                  : columns < MIN_COLUMNS  ? MIN_COLUMNS
                   : columns > MAX_LINE - 1 ? MAX_LINE - 1
                                            : columns;
         (void)fprintf(stderr, "\r%s\x1b[K%s", hw_progress_bar(p, columns, text, sizeof text),

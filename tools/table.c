@@ -5,12 +5,14 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
 
 #include <utf8proc.h>
 
 #include "kernels/size.h"
 
-enum { MAX_TABLE_COLUMNS = 24, MAX_CELL_BYTES = 1024, GAP = 2, MIN_CUT = 8 };
+enum { MAX_TABLE_COLUMNS = 24, SHORT_CELL = 256, GAP = 2, MIN_CUT = 8 };
 
 struct column {
     char name[64];
@@ -45,6 +47,15 @@ int hw_text_columns(const char *text) {
     return columns;
 }
 
+int hw_terminal_columns(int descriptor) {
+    struct winsize size = {0};
+    if (descriptor < 0 || isatty(descriptor) == 0) {
+        return 0;
+    }
+    bool is_known = ioctl(descriptor, TIOCGWINSZ, &size) == 0 && size.ws_col > 0;
+    return is_known ? size.ws_col : HW_TABLE_COLUMNS;
+}
+
 struct hw_table *hw_table_open(const char *columns) {
     struct hw_table *table = calloc(1, sizeof *table);
     while (table != NULL && *columns != '\0' && table->n_columns < MAX_TABLE_COLUMNS) {
@@ -68,30 +79,47 @@ void hw_table_close(struct hw_table **table) {
     }
 }
 
+// Room for `bytes` more; false, and the table incomplete, where there is none.
+static bool make_room(struct hw_table *table, size_t bytes) {
+    if (bytes <= table->capacity - table->n_bytes) {
+        return true;
+    }
+    size_t capacity = hw_size_max(4096, hw_size_max(table->n_bytes + bytes, table->capacity * 2));
+    char *text = table->n_cells < HW_TABLE_MAX_CELLS ? realloc(table->text, capacity) : NULL;
+    if (text == NULL) {
+        table->is_incomplete = true;
+        return false;
+    }
+    table->text = text;
+    table->capacity = capacity;
+    return true;
+}
+
 void hw_table_cell(struct hw_table *table, const char *format, ...) {
-    char raw[MAX_CELL_BYTES];
-    char cell[MAX_CELL_BYTES];
+    char short_text[SHORT_CELL];
+    char *long_text = NULL;
     if (table == NULL || table->is_incomplete) {
         return;
     }
     va_list args;
     va_start(args, format);
-    (void)vsnprintf(raw, sizeof raw, format, args);
+    int n = vsnprintf(short_text, sizeof short_text, format, args);
     va_end(args);
-    (void)hw_escape(cell, sizeof cell, raw, strlen(raw));
-    size_t n = strlen(cell) + 1;
-    if (table->n_bytes + n > table->capacity) {
-        size_t capacity = hw_size_max(4096, table->capacity * 2);
-        char *text = table->n_cells < HW_TABLE_MAX_CELLS ? realloc(table->text, capacity) : NULL;
-        if (text == NULL) {
-            table->is_incomplete = true;
-            return;
-        }
-        table->text = text;
-        table->capacity = capacity;
+    if (n >= (int)sizeof short_text) {
+        va_start(args, format);
+        n = vasprintf(&long_text, format, args);
+        va_end(args);
     }
-    memcpy(table->text + table->n_bytes, cell, n);
-    table->n_bytes += n;
+    size_t escaped_bytes = n < 0 ? 0 : 4 * (size_t)n + 1; // hw_escape makes four of one at most
+    if (n < 0 || !make_room(table, escaped_bytes)) {
+        table->is_incomplete = true;
+        free(long_text);
+        return;
+    }
+    char *cell = table->text + table->n_bytes;
+    (void)hw_escape(cell, escaped_bytes, long_text != NULL ? long_text : short_text, (size_t)n);
+    free(long_text);
+    table->n_bytes += strlen(cell) + 1;
     table->n_cells++;
 }
 
@@ -114,16 +142,16 @@ static size_t cut_length(const char *text, int columns, int *ret_columns) {
 }
 
 static void print_cell(FILE *out, const struct column *column, const char *text, int width,
-                       bool is_last) {
+                       bool is_page, bool is_last) {
     int used = hw_text_columns(text);
     size_t n = strlen(text);
     const char *ellipsis = "";
-    if (used > width) {
+    if (used > width && is_page) {
         n = cut_length(text, width - 1, &used);
         used++;
         ellipsis = "\xe2\x80\xa6"; // one column wide
     }
-    int padding = width - used;
+    int padding = used > width ? 0 : width - used;
     if (column->is_left) {
         (void)fprintf(out, "%.*s%s%*s", (int)n, text, ellipsis, is_last ? 0 : padding, "");
     } else {
@@ -131,15 +159,17 @@ static void print_cell(FILE *out, const struct column *column, const char *text,
     }
 }
 
-// Widths that fit the page, cutting the widest column that may be cut first.
-static void fit_widths(const struct hw_table *table, int indent, int *widths) {
+// Widths that fit a page of that many columns (0: no page), cutting the widest column that may be
+// cut first.
+static void fit_widths(const struct hw_table *table, int indent, int page, int *widths) {
     const char *cell = table->text;
     for (size_t i = 0; i < table->n_columns; i++) {
         widths[i] = hw_text_columns(table->columns[i].name);
     }
     for (size_t i = 0; i < table->n_cells; i++) {
         int columns = hw_text_columns(cell);
-        if (columns > widths[i % table->n_columns]) {
+        if (columns > widths[i % table->n_columns] &&
+            (page > 0 || columns <= HW_TABLE_MAX_PADDED)) {
             widths[i % table->n_columns] = columns;
         }
         cell += strlen(cell) + 1;
@@ -148,7 +178,7 @@ static void fit_widths(const struct hw_table *table, int indent, int *widths) {
     for (size_t i = 0; i < table->n_columns; i++) {
         total += widths[i] + GAP;
     }
-    while (total > HW_TABLE_COLUMNS) {
+    while (page > 0 && total > page) {
         size_t widest = table->n_columns;
         for (size_t i = 0; i < table->n_columns; i++) {
             if (table->columns[i].is_cut && widths[i] > MIN_CUT &&
@@ -170,10 +200,11 @@ enum hw_status hw_table_print(const struct hw_table *table, FILE *out, int inden
     if (table == NULL) {
         return hw_fail(err, HW_RESOURCE, "not enough memory for a table");
     }
-    fit_widths(table, indent, widths);
+    int page = hw_terminal_columns(fileno(out));
+    fit_widths(table, indent, page, widths);
     (void)fprintf(out, "%*s", indent, "");
     for (size_t i = 0; i < table->n_columns; i++) {
-        print_cell(out, &table->columns[i], table->columns[i].name, widths[i],
+        print_cell(out, &table->columns[i], table->columns[i].name, widths[i], page > 0,
                    i + 1 == table->n_columns);
         (void)fputs(i + 1 == table->n_columns ? "\n" : "  ", out);
     }
@@ -184,7 +215,7 @@ enum hw_status hw_table_print(const struct hw_table *table, FILE *out, int inden
         if (column == 0) {
             (void)fprintf(out, "%*s", indent, "");
         }
-        print_cell(out, &table->columns[column], cell, widths[column], is_last);
+        print_cell(out, &table->columns[column], cell, widths[column], page > 0, is_last);
         (void)fputs(is_last ? "\n" : "  ", out);
         cell += strlen(cell) + 1;
     }

@@ -1,9 +1,11 @@
-// Text tables for results: aligned columns, at most 80 columns wide.
+// Text tables for results: aligned columns, as wide as the terminal. In a pipe or a file nothing is
+// cut, and a cell of more than HW_TABLE_MAX_PADDED columns moves the rest of its line instead of
+// widening every line.
 //
 // Columns are given by one text: names between bars; `<` in front aligns left, `>` right (the
 // default); `~` after it marks the column that is cut, with an ellipsis, where the table would be
-// wider than the page. Cells are UTF-8; control characters in them are shown as \xNN. A table that
-// ran out of memory prints what it has and says so in its status.
+// wider than the terminal. Cells are UTF-8; hidden characters in them are shown as hw_escape does.
+// A table that ran out of memory prints what it has and says so in its status.
 #ifndef HW_TABLE_H
 #define HW_TABLE_H
 
@@ -15,7 +17,7 @@
 extern "C" {
 #endif
 
-enum { HW_TABLE_COLUMNS = 80, HW_TABLE_MAX_CELLS = 4000000 };
+enum { HW_TABLE_COLUMNS = 80, HW_TABLE_MAX_CELLS = 4000000, HW_TABLE_MAX_PADDED = 200 };
 
 struct hw_table;
 
@@ -34,6 +36,10 @@ enum hw_status hw_table_print(const struct hw_table *table, FILE *out, int inden
 
 // Columns that a terminal needs for UTF-8 text: wide characters count two, combining ones none.
 int hw_text_columns(const char *text);
+
+// Columns of the terminal behind a file descriptor, HW_TABLE_COLUMNS where it does not say; 0: no
+// terminal.
+int hw_terminal_columns(int descriptor);
 
 #ifdef __cplusplus
 }
