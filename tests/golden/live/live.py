@@ -6,6 +6,8 @@
 # largest error of ours, of transformers' float32, and their ratio.  Ours must stay within 3 times;
 # below ROUNDING both are float32 as good as it gets.  The rule for each site is in ../README.md.
 # Needs torch, transformers, h5py (and gguf, accelerate for GGUF files).  Exit 1 if ours is worse.
+# transformers does not read every GGUF file whole: such a one is refused, unless --reference names a
+# folder with the same weights.
 # Run: live.py --headwater build/tools/headwater --model M --prompts P.jsonl
 import argparse
 import json
@@ -148,14 +150,32 @@ def compare_prompt(capture, models, table):
     run(exact_model, ids, keep)
 
 
+def what_is_ignored(path, model):
+    """What transformers left out of a GGUF file, of which it says nothing; empty where nothing."""
+    from gguf import GGUFReader
+
+    reader = GGUFReader(path)
+    scaling = [name for name in reader.fields if ".rope.scaling." in name]
+    scaling += [t.name for t in reader.tensors if t.name.startswith("rope_")]
+    there = sum(int(t.n_elements) for t in reader.tensors if t.name not in scaling)
+    taken = sum(p.numel() for p in model.parameters())
+    weights = [] if there == taken else [f"{there - taken} of {there} weights"]
+    return ", ".join(scaling + weights)
+
+
 def load(path):
     if path.is_dir():
         where, options = path, {}
     else:
         where, options = path.parent, {"gguf_file": path.name}
-    model = AutoModelForCausalLM.from_pretrained(
-        where, dtype=torch.float32, attn_implementation="eager", **options
-    ).eval()
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            where, dtype=torch.float32, attn_implementation="eager", **options
+        ).eval()
+    except (RuntimeError, ValueError) as why:
+        raise SystemExit(f"{path}: transformers cannot read it ({why}): give --reference") from why
+    if options and (ignored := what_is_ignored(path, model)):
+        raise SystemExit(f"{path}: transformers ignores {ignored}: give --reference")
     if model.config.model_type not in FAMILIES:
         raise SystemExit(f"expected one of {', '.join(FAMILIES)}, found {model.config.model_type}")
     return model, lambda: AutoTokenizer.from_pretrained(where, **options)
@@ -190,6 +210,7 @@ def main():
     parser.add_argument("--headwater", type=pathlib.Path, default="headwater")
     parser.add_argument("--model", type=pathlib.Path, required=True)
     parser.add_argument("--prompts", type=pathlib.Path, required=True, help="JSON lines")
+    parser.add_argument("--reference", type=pathlib.Path, help="what transformers reads instead")
     parser.add_argument("--capture", type=pathlib.Path, help="use this capture, run nothing")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -197,7 +218,7 @@ def main():
         path = options.capture or pathlib.Path(folder) / "run.h5"
         if not options.capture:
             subprocess.run(capture_command(options, path), check=True)
-        model, tokenizer = load(options.model)
+        model, tokenizer = load(options.reference or options.model)
         models, table = (model, as_float64(model)), Table()
         with h5py.File(path) as file:
             same_ids = check_ids(file, tokenizer(), options.prompts)
