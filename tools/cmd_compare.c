@@ -2,7 +2,6 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
-#include <string.h>
 
 #include "analysis/compare.h"
 #include "tools/command.h"
@@ -41,10 +40,7 @@ static size_t count_beyond(const struct hw_compare *c, double tolerance) {
 static void print_skipped(const struct hw_compare *c) {
     for (size_t i = 0; i < c->n_lines; i++) {
         if (c->lines[i].skipped != NULL) {
-            char shown[200];
-            (void)printf("  %s: not compared: %s\n",
-                         hw_escape(shown, sizeof shown, c->lines[i].name, strlen(c->lines[i].name)),
-                         c->lines[i].skipped);
+            hw_print_line("  %s: not compared: %s", c->lines[i].name, c->lines[i].skipped);
         }
     }
 }
@@ -136,9 +132,9 @@ static enum hw_status print_json(const struct hw_invocation *in, const struct hw
 static enum hw_status print_text(const struct hw_invocation *in, const struct hw_compare *c,
                                  bool shows_all, struct hw_error *err) {
     if (!c->is_results) {
-        (void)printf("%zu prompt%s in both", c->n_prompts, c->n_prompts == 1 ? "" : "s");
-        (void)printf(", %zu only in %s, %zu only in %s\n", c->n_only_a, in->arguments[0],
-                     c->n_only_b, in->arguments[1]);
+        hw_print_line("%zu prompt%s in both, %zu only in %s, %zu only in %s", c->n_prompts,
+                      c->n_prompts == 1 ? "" : "s", c->n_only_a, in->arguments[0], c->n_only_b,
+                      in->arguments[1]);
         if (!c->is_same_model) {
             (void)fputs("the weights are not the same\n", stdout);
         }

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "analysis/induction.h"
 #include "tools/analysis_command.h"
@@ -84,8 +85,8 @@ static void print_range(const char *text, size_t least, size_t most) {
 }
 
 static void print_head(const struct hw_trace *trace, const struct hw_induction *induction) {
-    (void)printf("%s: %zu prompt%s", hw_trace_path(trace), induction->n_prompts,
-                 induction->n_prompts == 1 ? "" : "s");
+    hw_print_text(hw_trace_path(trace));
+    (void)printf(": %zu prompt%s", induction->n_prompts, induction->n_prompts == 1 ? "" : "s");
     if (induction->n_skipped > 0) {
         (void)printf(" (%zu failed)", induction->n_skipped);
     }
@@ -150,9 +151,10 @@ static enum hw_status print_heads(const struct hw_induction *induction,
     return status;
 }
 
-// One line of picks as "5.1 .81": as many as fit, then how many more.
+// One line of picks as "5.1 .81": as many as fit a terminal, then how many more; all in a pipe.
 static void print_picks(const struct hw_induction *induction, const char *title,
                         const struct hw_induction_pick *picks, size_t n) {
+    int page = hw_terminal_columns(STDOUT_FILENO);
     int at = printf("  by %s (%zu):", title, n);
     size_t i = 0;
     for (; i < n; i++) {
@@ -160,7 +162,7 @@ static void print_picks(const struct hw_induction *induction, const char *title,
         int width = snprintf(text, sizeof text, " %" PRId32 ".%" PRId32 " (%.3f)",
                              induction->layers[picks[i].layer],
                              induction->kv_heads[picks[i].kv_head], picks[i].score);
-        if (at + width > HW_TABLE_COLUMNS - 10) {
+        if (page > 0 && at + width > page - 10) {
             break;
         }
         at += printf("%s", text);

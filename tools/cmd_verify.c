@@ -59,7 +59,7 @@ static enum hw_status run(struct hw_invocation *in, struct hw_error *err) {
         return hw_fail(err, HW_WRONG, "%s", found.message);
     }
     if (!in->common.json && !in->common.quiet) {
-        (void)printf("%s: all of it holds\n", path);
+        hw_print_line("%s: all of it holds", path);
     }
     return HW_OK;
 }

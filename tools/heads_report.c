@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "tools/options.h"
+#include "tools/report.h"
 #include "tools/table.h"
 
 enum { N_PAIRS_SHOWN = 10 };
@@ -61,8 +62,8 @@ size_t *hw_heads_order(const struct heads_view *view, size_t *ret_n) {
 }
 
 static void print_head(const struct hw_trace *trace, const struct hw_heads *heads) {
-    (void)printf("%s: %zu prompt%s", hw_trace_path(trace), heads->n_prompts,
-                 heads->n_prompts == 1 ? "" : "s");
+    hw_print_text(hw_trace_path(trace));
+    (void)printf(": %zu prompt%s", heads->n_prompts, heads->n_prompts == 1 ? "" : "s");
     if (heads->n_skipped > 0) {
         (void)printf(" (%zu failed or of one token left out)", heads->n_skipped);
     }

@@ -237,19 +237,19 @@ enum hw_status hw_info_print_capture(const json_t *document, struct hw_error *er
     char size[32];
     const json_t *root = json_object_get(document, "attributes");
     const json_t *provenance = json_object_get(document, "provenance");
-    (void)printf("capture     %s (%s%s%s)\n", text_of(document, "path"),
-                 hw_format_bytes(size, sizeof size,
-                                 (uint64_t)json_integer_value(json_object_get(document, "bytes"))),
-                 json_is_true(json_object_get(document, "virtual")) ? ", refers to its parts" : "",
-                 json_is_true(json_object_get(document, "complete")) ? "" : ", a part of a run");
-    (void)printf("run         %s, %s\n", text_of(root, "run_id"), text_of(root, "date_created"));
+    hw_print_line("capture     %s (%s%s%s)", text_of(document, "path"),
+                  hw_format_bytes(size, sizeof size,
+                                  (uint64_t)json_integer_value(json_object_get(document, "bytes"))),
+                  json_is_true(json_object_get(document, "virtual")) ? ", refers to its parts" : "",
+                  json_is_true(json_object_get(document, "complete")) ? "" : ", a part of a run");
+    hw_print_line("run         %s, %s", text_of(root, "run_id"), text_of(root, "date_created"));
     if (json_object_get(provenance, "model_name") != NULL) {
-        (void)printf("model       %s (%s, %s)\n", text_of(provenance, "model_name"),
-                     text_of(provenance, "model_architecture"),
-                     text_of(provenance, "model_quantisation"));
+        hw_print_line("model       %s (%s, %s)", text_of(provenance, "model_name"),
+                      text_of(provenance, "model_architecture"),
+                      text_of(provenance, "model_quantisation"));
     }
     if (json_object_get(provenance, "command_line") != NULL) {
-        (void)printf("command     %s\n", text_of(provenance, "command_line"));
+        hw_print_line("command     %s", text_of(provenance, "command_line"));
     }
     print_prompts(document);
     (void)printf("axes        %zu layers, %zu heads, %" JSON_INTEGER_FORMAT

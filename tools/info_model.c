@@ -149,28 +149,24 @@ static void print_shape(const json_t *shape) {
 
 static void print_tokenizer(const json_t *tokenizer) {
     if (json_object_get(tokenizer, "error") != NULL) {
-        (void)printf("tokenizer   none: %s\n", text_of(tokenizer, "error"));
+        hw_print_line("tokenizer   none: %s", text_of(tokenizer, "error"));
         return;
     }
-    (void)printf("tokenizer   %s (%s), %" JSON_INTEGER_FORMAT " tokens, ",
-                 text_of(tokenizer, "kind"), text_of(tokenizer, "pre"),
-                 number_of(tokenizer, "vocabulary"));
-    if (number_of(tokenizer, "bos") < 0) {
-        (void)printf("no BOS\n");
-    } else {
-        (void)printf("BOS %s%s\n", text_of(tokenizer, "bos_text"),
-                     is_true(tokenizer, "adds_bos") ? "" : " (not added)");
-    }
+    bool has_bos = number_of(tokenizer, "bos") >= 0;
+    hw_print_line("tokenizer   %s (%s), %" JSON_INTEGER_FORMAT " tokens, %s%s%s",
+                  text_of(tokenizer, "kind"), text_of(tokenizer, "pre"),
+                  number_of(tokenizer, "vocabulary"), has_bos ? "BOS " : "no BOS",
+                  has_bos ? text_of(tokenizer, "bos_text") : "",
+                  !has_bos || is_true(tokenizer, "adds_bos") ? "" : " (not added)");
 }
 
 enum hw_status hw_info_print_model(const json_t *document, struct hw_error *err) {
     char text[32];
-    (void)printf("model       %s\n", text_of(document, "path"));
-    (void)printf("family      %s (%s)\n", text_of(document, "family"),
-                 text_of(document, "container"));
-    (void)printf("parameters  %.4g M, mostly %s\n",
-                 (double)number_of(document, "parameters") * 1e-6,
-                 text_of(document, "quantisation"));
+    hw_print_line("model       %s", text_of(document, "path"));
+    hw_print_line("family      %s (%s)", text_of(document, "family"),
+                  text_of(document, "container"));
+    hw_print_line("parameters  %.4g M, mostly %s", (double)number_of(document, "parameters") * 1e-6,
+                  text_of(document, "quantisation"));
     print_shape(json_object_get(document, "shape"));
     print_tokenizer(json_object_get(document, "tokenizer"));
     (void)fputc('\n', stdout);

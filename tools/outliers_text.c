@@ -5,12 +5,13 @@
 #include <stdlib.h>
 
 #include "tools/outliers_report.h"
+#include "tools/report.h"
 #include "tools/table_numbers.h"
 
 static void print_head(const struct hw_outliers_report *r) {
     const struct hw_outliers *o = r->outliers;
-    (void)printf("%s: %zu prompt%s", hw_trace_path(r->trace), o->n_prompts,
-                 o->n_prompts == 1 ? "" : "s");
+    hw_print_text(hw_trace_path(r->trace));
+    (void)printf(": %zu prompt%s", o->n_prompts, o->n_prompts == 1 ? "" : "s");
     if (o->n_skipped > 0) {
         (void)printf(" (%zu failed or of one token left out)", o->n_skipped);
     }

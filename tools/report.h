@@ -1,5 +1,5 @@
-// Results as JSON: small helpers around jansson that keep numbers short and never make invalid
-// JSON.
+// Results as lines and as JSON: text from files cannot move the cursor or hide, numbers are short,
+// and no value makes invalid JSON.
 #ifndef HW_REPORT_H
 #define HW_REPORT_H
 
@@ -19,7 +19,12 @@ json_t *hw_json_float(float value);
 // A string from a file: invalid UTF-8 and control characters escaped as \xNN.
 json_t *hw_json_text(const char *text);
 
-// Prints the document to stdout and gives it up (NULL: HW_RESOURCE).
+// Text from a file, and a line that printf makes, on stdout as hw_escape shows them.
+void hw_print_text(const char *text);
+void hw_print_line(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+// Prints the document to stdout and gives it up (NULL: HW_RESOURCE). Hidden characters are written
+// as JSON's \uNNNN, so that a reader gets them as they were.
 enum hw_status hw_json_print(json_t *document, struct hw_error *err);
 
 #ifdef __cplusplus

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "kernels/size.h"
+#include "tools/report.h"
 #include "tools/retrieval_report.h"
 #include "tools/table.h"
 
@@ -27,7 +28,8 @@ static void print_left_out(size_t n, const char *why) {
 }
 
 static void print_head(const struct hw_trace *trace, const struct hw_retrieval *r) {
-    (void)printf("%s: %zu trial%s", hw_trace_path(trace), r->n_kept + r->n_wrong + r->n_not_found,
+    hw_print_text(hw_trace_path(trace));
+    (void)printf(": %zu trial%s", r->n_kept + r->n_wrong + r->n_not_found,
                  plural(r->n_kept + r->n_wrong + r->n_not_found));
     if (r->n_kept + r->n_wrong > 0 && r->min_tokens == r->max_tokens) {
         (void)printf(", T = %zu", r->min_tokens);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tools/report.h"
 #include "tools/sinks_report.h"
 #include "tools/sinks_text.h"
 #include "tools/table.h"
@@ -54,8 +55,8 @@ static void print_lengths(const struct hw_sinks *sinks) {
 }
 
 static void print_head(const struct hw_trace *trace, const struct hw_sinks *sinks) {
-    (void)printf("%s: %zu prompt%s", hw_trace_path(trace), sinks->n_prompts,
-                 sinks->n_prompts == 1 ? "" : "s");
+    hw_print_text(hw_trace_path(trace));
+    (void)printf(": %zu prompt%s", sinks->n_prompts, sinks->n_prompts == 1 ? "" : "s");
     if (sinks->n_skipped > 0) {
         (void)printf(" (%zu failed or of one token left out)", sinks->n_skipped);
     }
