@@ -380,10 +380,14 @@ size_t hw_run_n_done(const struct hw_run *run) {
     return run->n_done;
 }
 
+bool hw_run_is_left(const struct hw_run *run, size_t prompt) {
+    return !run->is_done[prompt] && is_mine(run, prompt);
+}
+
 bool hw_run_next(const struct hw_run *run, size_t *ret_first, size_t *ret_end) {
     size_t n = run->manifest.n_prompts, every = run->manifest.commit_every;
     for (size_t p = 0; p < n; p++) {
-        if (run->is_done[p] || !is_mine(run, p)) {
+        if (!hw_run_is_left(run, p)) {
             continue;
         }
         size_t end = p + 1;

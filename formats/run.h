@@ -55,6 +55,8 @@ enum hw_status hw_run_open(const struct hw_run_options *options, struct hw_run *
 
 // The next range of prompts [first, end) that is not committed yet; false: none is left.
 bool hw_run_next(const struct hw_run *run, size_t *ret_first, size_t *ret_end);
+// Whether this worker still has to run that prompt.
+bool hw_run_is_left(const struct hw_run *run, size_t prompt);
 size_t hw_run_n_done(const struct hw_run *run); // prompts committed, earlier invocations counted
 
 // Begins a part at prompt `first`; planned_bytes is the size its rows will have uncompressed. The

@@ -18,14 +18,23 @@ struct loop {
     const struct hw_run_options *run_options;
     struct hw_run *run;
     struct hw_engine *engine;
-    uint64_t n_tokens_done;
+    uint64_t n_tokens_done; // of n_tokens: for progress
+    uint64_t n_tokens;
 };
 
 static void show_progress(void *self, size_t n_tokens) {
     struct loop *loop = self;
     if (loop->job->progress != NULL) {
-        loop->job->progress(loop->job->progress_self, loop->n_tokens_done + n_tokens);
+        loop->job->progress(loop->job->progress_self, loop->n_tokens_done + n_tokens,
+                            loop->n_tokens);
     }
+}
+
+// Tokens of a prompt and the most that may be generated after it.
+static uint64_t prompt_tokens(const struct loop *loop, size_t p) {
+    const struct hw_prompt *prompt = &loop->job->prompts->items[p];
+    bool is_run = prompt->status != HW_PROMPT_FAILED;
+    return prompt->n_ids + (is_run ? loop->job->plan->engine.max_generate : 0);
 }
 
 static bool is_stopped(const struct hw_capture_job *job) {
@@ -63,7 +72,7 @@ static enum hw_status run_part(struct loop *loop, size_t first, size_t end, stru
             status = hw_fail_context(err, status, "prompt %zu: ", at);
             break;
         }
-        loop->n_tokens_done += job->prompts->items[at].n_ids;
+        loop->n_tokens_done += prompt_tokens(loop, at);
         at++;
         show_progress(loop, 0);
         if (is_stopped(job) || now() - start > job->commit_seconds) {
@@ -80,6 +89,10 @@ static enum hw_status run_part(struct loop *loop, size_t first, size_t end, stru
 static enum hw_status run_all(struct loop *loop, struct hw_error *err) {
     size_t first;
     size_t end;
+    for (size_t p = 0; p < loop->job->prompts->n; p++) {
+        loop->n_tokens += hw_run_is_left(loop->run, p) ? prompt_tokens(loop, p) : 0;
+    }
+    show_progress(loop, 0);
     while (hw_run_next(loop->run, &first, &end)) {
         if (is_stopped(loop->job)) {
             return hw_fail(err, HW_STOPPED, "stopped by a signal; %zu of %zu prompts are committed",

@@ -18,7 +18,9 @@ struct hw_capture_job {
     const char *stop;                         // ends generation; NULL: none
     const volatile sig_atomic_t *stop_signal; // nonzero: commit and stop; NULL: never
     double commit_seconds; // a part is committed after this long, whichever comes first
-    void (*progress)(void *self, uint64_t n_tokens_done); // may be NULL; tokens of prompt texts
+    // May be NULL. Tokens of what this invocation has to do: texts, and as many generated ones as
+    // there may be; a prompt that ends early has done all of its own.
+    void (*progress)(void *self, uint64_t n_tokens_done, uint64_t n_tokens);
     void *progress_self;
     void (*committed)(void *self); // the last part is committed, the merge begins; may be NULL
 };

@@ -72,9 +72,11 @@ enum hw_status hw_engine_layer_end(void *self, size_t layer, struct hw_error *er
     if (e->prompt->abandon != NULL && *e->prompt->abandon != 0) {
         return hw_fail(err, HW_STOPPED, "stopped by a signal after layer %zu", layer);
     }
-    if (e->prompt->progress != NULL && e->n_total == e->n_prompt) {
+    if (e->prompt->progress != NULL) {
         size_t n_layers = e->config.model->desc.n_layers;
-        e->prompt->progress(e->prompt->progress_self, e->n_prompt * (layer + 1) / n_layers);
+        size_t n_rows = e->n_total == e->n_prompt ? e->n_prompt : 1; // of the running pass
+        e->prompt->progress(e->prompt->progress_self,
+                            e->n_total - n_rows + n_rows * (layer + 1) / n_layers);
     }
     return e->destination->ops->flush(e->destination, err);
 }

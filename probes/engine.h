@@ -67,8 +67,8 @@ struct hw_engine_prompt {
     bool keeps_text;                      // prompt_text and token_text
     const volatile sig_atomic_t *abandon; // nonzero: give the prompt up after the running layer,
                                           // with HW_STOPPED; NULL: never
-    void (*progress)(void *self, size_t n_tokens); // after each layer: tokens of the text it
-                                                   // amounts to; may be NULL
+    void (*progress)(void *self, size_t n_tokens); // after each layer: tokens it amounts to, those
+                                                   // generated counted; may be NULL
     void *progress_self;
 };
 

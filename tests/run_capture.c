@@ -113,7 +113,9 @@ static void run_prompts(const struct run *run, const struct run_options *options
         struct hw_engine_prompt prompt = {.prompt = &run->prompts->items[p],
                                           .index = (int32_t)p,
                                           .tokenizer = options->tokenizer,
-                                          .stop = options->stop};
+                                          .stop = options->stop,
+                                          .progress = options->progress,
+                                          .progress_self = options->progress_self};
         enum hw_status status = hw_engine_run(engine, &prompt, destination, &err);
         ck_assert_msg(status == HW_OK, "%s", err.message);
     }

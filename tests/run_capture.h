@@ -30,6 +30,8 @@ struct run_options {
     const char *positions; // of /activations and /logits; NULL: all
     const struct hw_tokenizer *tokenizer;
     const char *stop;
+    void (*progress)(void *self, size_t n_tokens);
+    void *progress_self;
 };
 
 struct run {

@@ -89,8 +89,10 @@ static void catch_signals(void) {
     (void)sigaction(SIGUSR1, &action, NULL);
 }
 
-static void show_progress(void *self, uint64_t n_tokens) {
-    hw_progress_update(self, n_tokens);
+static void show_progress(void *self, uint64_t n_tokens_done, uint64_t n_tokens) {
+    struct hw_progress *progress = self;
+    progress->total = n_tokens;
+    hw_progress_update(progress, n_tokens_done);
 }
 
 // What is timed ends with the last part committed; the merge is storage.
@@ -157,7 +159,8 @@ static enum hw_status run_capture(struct hw_invocation *in, struct capture_setup
     }
     run.part_image_bytes = HW_PART_MEMORY_BYTES;
     struct hw_progress progress;
-    hw_progress_begin(&progress, in->common.progress, "capture", "tokens", setup->plan.n_tokens);
+    hw_progress_begin(&progress, in->common.progress, "capture", "tokens",
+                      setup->plan.n_tokens + setup->plan.max_generated);
     struct hw_capture_job job = {.model = setup->model,
                                  .tokenizer = setup->tokenizer,
                                  .prompts = &setup->prompts,
