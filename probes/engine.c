@@ -104,7 +104,20 @@ static enum hw_status put_step(struct hw_engine *e, uint32_t output, struct hw_e
     return status == HW_OK ? append(e, HW_DS_DECODE_OUTPUT, (int32_t)output, err) : status;
 }
 
-// Whether generation ends with `id`: an end token, or `stop` in the text generated so far.
+// The first of the generated tokens in which a stop text that ends in the last one can begin.
+static size_t stop_begins(const struct hw_engine *e, size_t n_stop) {
+    size_t first = e->n_total - 1;
+    size_t n_before = 0; // bytes in front of the last token
+    while (first > e->n_prompt && n_before + 1 < n_stop) {
+        size_t n;
+        (void)hw_tokenizer_bytes(e->prompt->tokenizer, e->ids[--first], &n);
+        n_before += n;
+    }
+    return first;
+}
+
+// Whether generation ends with `id`: an end token, or `stop` in the text generated so far, which
+// did not have it one token before.
 static enum hw_status is_end(struct hw_engine *e, uint32_t id, bool *ret_is_end,
                              struct hw_error *err) {
     const struct hw_tokenizer *tokenizer = e->prompt->tokenizer;
@@ -118,10 +131,12 @@ static enum hw_status is_end(struct hw_engine *e, uint32_t id, bool *ret_is_end,
     }
     char *bytes;
     size_t n;
-    enum hw_status status = hw_tokenizer_decode(tokenizer, e->ids + e->n_prompt,
-                                                e->n_total - e->n_prompt, &bytes, &n, err);
+    size_t n_stop = strlen(e->prompt->stop);
+    size_t first = stop_begins(e, n_stop);
+    enum hw_status status =
+        hw_tokenizer_decode(tokenizer, e->ids + first, e->n_total - first, &bytes, &n, err);
     if (status == HW_OK) {
-        *ret_is_end = memmem(bytes, n, e->prompt->stop, strlen(e->prompt->stop)) != NULL;
+        *ret_is_end = memmem(bytes, n, e->prompt->stop, n_stop) != NULL;
         free(bytes);
     }
     return status;

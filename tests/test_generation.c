@@ -173,6 +173,57 @@ static size_t generate(const struct hw_model *model, const struct hw_tokenizer *
     return n;
 }
 
+// The number of tokens whose text is the first to have `stop`.
+static size_t n_until(const struct hw_tokenizer *tokenizer, const uint32_t *ids, const char *stop) {
+    for (size_t n = 1;; n++) {
+        char *text;
+        size_t n_bytes;
+        ck_assert_uint_le(n, STUDY_GENERATED);
+        ck_assert_int_eq(hw_tokenizer_decode(tokenizer, ids, n, &text, &n_bytes, NULL), HW_OK);
+        bool is_found = memmem(text, n_bytes, stop, strlen(stop)) != NULL;
+        free(text);
+        if (is_found) {
+            return n;
+        }
+    }
+}
+
+// Every piece of the generated text, from a byte inside a token to a byte inside another: also
+// pieces of characters.
+START_TEST(generation_ends_at_texts_across_tokens) {
+    struct hw_error err;
+    struct hw_model *model = run_model("llama-gqa");
+    struct hw_tokenizer *tokenizer = NULL;
+    ck_assert_int_eq(hw_tokenizer_open(model->checkpoint, &tokenizer, &err), HW_OK);
+    uint32_t all[STUDY_GENERATED];
+    uint32_t ids[STUDY_GENERATED];
+    char *text;
+    size_t n_bytes;
+    ck_assert_uint_eq(generate(model, tokenizer, NULL, all), STUDY_GENERATED);
+    ck_assert_int_eq(hw_tokenizer_decode(tokenizer, all, STUDY_GENERATED, &text, &n_bytes, &err),
+                     HW_OK);
+    ck_assert_uint_eq(strlen(text), n_bytes);
+    size_t n_across = 0;
+    for (size_t first = 0; first < n_bytes; first++) {
+        for (size_t end = first + 1; end <= n_bytes; end++) {
+            char *stop = strndup(text + first, end - first);
+            ck_assert_ptr_nonnull(stop);
+            size_t want = n_until(tokenizer, all, stop);
+            ck_assert_uint_eq(generate(model, tokenizer, stop, ids), want);
+            ck_assert_mem_eq(ids, all, want * sizeof *ids);
+            size_t n_last;
+            (void)hw_tokenizer_bytes(tokenizer, all[want - 1], &n_last);
+            n_across += end - first > n_last;
+            free(stop);
+        }
+    }
+    ck_assert_uint_gt(n_across, STUDY_GENERATED);
+    free(text);
+    hw_tokenizer_close(&tokenizer);
+    hw_model_close(&model);
+}
+END_TEST
+
 START_TEST(generation_ends) {
     struct hw_error err;
     struct hw_model *model = run_model("llama-gqa");
@@ -186,13 +237,7 @@ START_TEST(generation_ends) {
     size_t n_bytes;
     ck_assert_int_eq(hw_tokenizer_decode(tokenizer, all + 2, 1, &stop, &n_bytes, &err), HW_OK);
     ck_assert_uint_gt(n_bytes, 0);
-    size_t want = 0;
-    for (bool is_found = false; !is_found;) {
-        char *text;
-        ck_assert_int_eq(hw_tokenizer_decode(tokenizer, all, ++want, &text, &n_bytes, &err), HW_OK);
-        is_found = strstr(text, stop) != NULL;
-        free(text);
-    }
+    size_t want = n_until(tokenizer, all, stop);
     ck_assert_uint_le(want, 3);
     ck_assert_uint_eq(generate(model, tokenizer, stop, ids), want);
     ck_assert_mem_eq(ids, all, want * sizeof *ids);
@@ -221,6 +266,7 @@ int main(void) {
     tcase_add_loop_test(tcase, sums_are_over_the_given_text, 0, n);
     tcase_add_loop_test(tcase, keys_of_generated_tokens_have_no_sums, 0, n);
     tcase_add_test(tcase, generation_ends);
+    tcase_add_test(tcase, generation_ends_at_texts_across_tokens);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
