@@ -208,6 +208,14 @@ bool hw_layout_has(const struct hw_layout *layout, enum hw_dataset dataset) {
     }
 }
 
+const char *hw_schema_record(enum hw_dataset dataset) {
+    static const struct hw_layout nothing; // what even a capture that records nothing has
+    const char *record = rows[dataset].record;
+    return record[0] != '\0'                  ? record
+           : hw_layout_has(&nothing, dataset) ? "(always)"
+                                              : "(as needed)";
+}
+
 size_t hw_layout_row_bytes(const struct hw_layout *layout, enum hw_dataset dataset) {
     const struct hw_schema_row *row = &rows[dataset];
     size_t bytes = hw_element_bytes(hw_layout_element(layout, dataset));

@@ -154,6 +154,9 @@ struct hw_map_place {
 // writer's own columns those that the other datasets of the group need. Not the documents of
 // /provenance and /vocabulary.
 bool hw_layout_has(const struct hw_layout *layout, enum hw_dataset dataset);
+// The --record name that writes the dataset, for people: "(always)" where every capture has it,
+// "(as needed)" where it comes with its group, or with an option.
+const char *hw_schema_record(enum hw_dataset dataset);
 // Bytes of one row of a dataset under a layout (product of the axes after lead and slab times the
 // element); 0 for vstr.
 size_t hw_layout_row_bytes(const struct hw_layout *layout, enum hw_dataset dataset);

@@ -85,9 +85,25 @@ START_TEST(row_bytes_leave_out_lead_and_slab) {
 }
 END_TEST
 
+// What the root group of any capture has, by docs/file-format.md; texts come with options, and
+// groups with their records.
+START_TEST(columns_say_whether_they_are_always_there) {
+    ck_assert_str_eq(hw_schema_record(HW_DS_SINK_SCORE), "attention");
+    ck_assert_str_eq(hw_schema_record(HW_DS_TOKEN_ID), "(always)");
+    ck_assert_str_eq(hw_schema_record(HW_DS_SPAN_FIRST), "(always)");
+    ck_assert_str_eq(hw_schema_record(HW_DS_PROMPT_TEXT), "(as needed)");
+    ck_assert_str_eq(hw_schema_record(HW_DS_TOKEN_TEXT), "(as needed)");
+    ck_assert_str_eq(hw_schema_record(HW_DS_RECORDED), "(as needed)");
+    ck_assert_str_eq(hw_schema_record(HW_DS_MASSIVE_TOKEN), "(as needed)");
+    ck_assert_str_eq(hw_schema_record(HW_DS_ATTENTION_N_TOKENS), "(as needed)");
+    ck_assert_str_eq(hw_schema_record(HW_DS_VOCABULARY_TEXT), "(as needed)");
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("schema");
     TCase *tcase = tcase_create("all");
+    tcase_add_test(tcase, columns_say_whether_they_are_always_there);
     tcase_add_test(tcase, names_are_unique_in_their_group);
     tcase_add_test(tcase, identifiers_are_group_and_name);
     tcase_add_test(tcase, statistic_is_followed_by_its_mean);

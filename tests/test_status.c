@@ -50,6 +50,7 @@ START_TEST(escape_names_hidden_characters) {
         {"\xe3\x85\xa4", "\\u{3164}"},                       // a letter that is a blank
         {"\xee\x80\x80", "\\u{e000}"},                       // private use
         {"\xef\xb8\x8f", "\\u{fe0f}"},                       // variation selector
+        {"\xef\xbf\xb9", "\\u{fff9}"},                       // interlinear annotation
         {"\xef\xbb\xbf", "\\u{feff}"},                       // byte order mark
         {"\xef\xbf\xbf", "\\u{ffff}"},                       // no character
         {"\xf3\xa0\x81\x81", "\\u{e0041}"},                  // tag

@@ -57,7 +57,7 @@ static void list_records(const struct listing *list) {
         char path[128];
         json_t *axes = axes_json(row);
         (void)snprintf(path, sizeof path, "%s%s%s", group, group[0] != '\0' ? "/" : "", row->name);
-        hw_table_cell(list->table, "%s", row->record[0] != '\0' ? row->record : "(always)");
+        hw_table_cell(list->table, "%s", hw_schema_record((enum hw_dataset)dataset));
         hw_table_cell(list->table, "%s", path);
         hw_table_cell(list->table, "%s", row->long_name);
         add(list, json_pack("{s:s, s:s, s:o, s:s, s:s, s:s, s:s, s:s}", "record", row->record,
@@ -145,7 +145,8 @@ const struct hw_command hw_command_list = {
         "families: the model families that can be run. commands: what can be called. ops: every "
         "operation on numbers and the implementation "
         "that was chosen for this processor. records: every dataset of a capture with the name "
-        "that --record knows it by (\"(always)\": in every capture) and what it is; --json adds "
+        "that --record knows it by (\"(always)\": in every capture; \"(as needed)\": with its "
+        "group or an option) and what it is; --json adds "
         "axes, type, unit, formula and the TransformerLens hook.",
     .examples = "headwater list ops\nheadwater list records --json\n",
     .common = HW_COMMON_JSON,

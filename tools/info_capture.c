@@ -85,8 +85,9 @@ static json_t *datasets(struct hw_trace *trace) {
             (void)json_array_append_new(axes, json_string(hw_axis_name(row->axes[a])));
         }
         (void)snprintf(path, sizeof path, "%s%s%s", group, group[0] != '\0' ? "/" : "", row->name);
-        (void)json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:o, s:o}", "dataset", path,
-                                                    "record", row->record, "type",
+        (void)json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:s, s:o, s:o}", "dataset",
+                                                    path, "record", row->record, "written",
+                                                    hw_schema_record(dataset), "type",
                                                     elements[hw_layout_element(layout, dataset)],
                                                     "shape", shape, "axes", axes));
     }
@@ -217,13 +218,12 @@ static enum hw_status print_datasets(const json_t *document, struct hw_error *er
         char shape[160] = "";
         size_t a;
         const json_t *length;
-        const char *record = text_of(item, "record");
         json_array_foreach(json_object_get(item, "shape"), a, length) {
             size_t n = strlen(shape);
             (void)snprintf(shape + n, sizeof shape - n, "%s%" JSON_INTEGER_FORMAT,
                            a > 0 ? " x " : "", json_integer_value(length));
         }
-        hw_table_cell(table, "%s", record[0] != '\0' ? record : "(always)");
+        hw_table_cell(table, "%s", text_of(item, "written"));
         hw_table_cell(table, "%s", text_of(item, "dataset"));
         hw_table_cell(table, "%s", text_of(item, "type"));
         hw_table_cell(table, "%s", shape);
