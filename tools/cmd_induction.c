@@ -97,9 +97,10 @@ static void print_head(const struct hw_trace *trace, const struct hw_induction *
         (void)printf("a token stands in front in %zu of them\n", induction->n_first);
     }
     if (induction->n_recurring > 0 && strcmp(induction->source, "attention_offset") == 0) {
-        (void)printf("in %zu an id stands twice in a period: induction and duplicate _mul and _abs "
-                     "are over\nthe others (maps would tell)\n",
-                     induction->n_recurring);
+        (void)printf(
+            "in %zu an id stands twice in a period: induction and duplicate _mul and _abs\n"
+            "are over the others (maps would tell)\n",
+            induction->n_recurring);
     }
 }
 

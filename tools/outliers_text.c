@@ -128,11 +128,10 @@ static enum hw_status print_tokens(const struct hw_outliers_report *r, struct hw
             hw_table_cell(table, "%s", o->has_attention ? "no" : "-");
         }
     }
-    (void)fputs(
-        "\nthe tokens: depths with a massive activation (C1) and the largest of them;\n"
-        "depths as an outlier token (E1); layers as an attention outlier (E3); heads with a\n"
-        "sink there\n",
-        stdout);
+    (void)fputs("\nthe tokens: depths with a massive activation (C1) and the largest of them;\n"
+                "depths as an outlier token (E1); layers as an attention outlier (E3); heads\n"
+                "with a sink there\n",
+                stdout);
     enum hw_status status = hw_table_end(&table, o->n_tokens, err);
     if (o->n_tokens > r->top) {
         (void)printf("  and %zu more (--top, --json)\n", o->n_tokens - r->top);

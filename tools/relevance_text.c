@@ -55,7 +55,7 @@ static void print_head(const struct hw_relevance_kind *kind, const struct hw_rel
     } else {
         (void)printf(", residual %g", job->maps.residual);
     }
-    (void)printf("; maps from %s\n", hw_map_source_record(job->source));
+    (void)printf("; from %s\n", hw_map_source_record(job->source));
 }
 
 // The prompt's tokens as text, or NULL where they are not recorded.

@@ -172,8 +172,8 @@ static void print_window(const struct hw_sinks *sinks) {
                  " to %" PRId32 "):",
                  sinks->options.cosine, first, end - 1);
     if (!s->has_labels) {
-        (void)printf("\n%zu tokens without labels: layers - 15 leaves no room above %zu in %zu "
-                     "layers (--first-lifetime)\n",
+        (void)printf("\n%zu tokens, without labels: layers - 15 leaves no room above %zu in %zu "
+                     "layers\n(--first-lifetime)\n",
                      s->n_tokens[HW_SINK_NONE], sinks->options.least_lifetime - 1, s->n_layers);
     } else {
         (void)printf("\n%zu secondary, %zu like the first (%zu layers or more), %zu noise\n",
@@ -181,8 +181,8 @@ static void print_window(const struct hw_sinks *sinks) {
                      s->first_lifetime, s->n_tokens[HW_SINK_NOISE]);
     }
     if (s->n_elsewhere > 0) {
-        (void)printf("%zu prompts left out: their first sink is not position 0, which cosines are "
-                     "recorded to\n",
+        (void)printf("%zu prompts left out: their first sink is not position 0, the one that "
+                     "cosines\nare recorded to\n",
                      s->n_elsewhere);
     }
 }
