@@ -16,6 +16,8 @@
 extern "C" {
 #endif
 
+enum { HW_COMPARE_NOTES = 32 };
+
 struct hw_compare_options {
     size_t top_k; // heads in the overlap of the strongest
 };
@@ -29,11 +31,13 @@ struct hw_compare_line {
     char place[120];    // of the largest: "prompt 3, layer 4, row 17, value 2"
     double a;           // the values there
     double b;
-    bool has_ranks;      // over layers and heads, after the mean over everything before them
-    double spearman;     // ties take mean ranks; NaN where one side is constant
-    size_t n_heads;      // with a value in both
-    size_t n_common;     // of the top_k strongest heads
-    size_t top_k;        // at most n_heads
+    bool has_ranks;   // over layers and heads, after the mean over everything before them
+    double spearman;  // ties take mean ranks; NaN where one side is constant
+    size_t n_heads;   // with a value in both
+    size_t n_common;  // of the top_k strongest heads
+    size_t top_k;     // at most n_heads
+    size_t n_slabs_a; // layers or depths that only the first has, and so are not compared
+    size_t n_slabs_b;
     const char *skipped; // why nothing was compared, or NULL
 };
 
@@ -45,6 +49,9 @@ struct hw_compare {
     bool is_same_model; // by the hash of the weights; true where either has none
     struct hw_compare_line *lines;
     size_t n_lines;
+    // Of results: options and counts that differ, "epsilon: 0.3 in the first, 0.9 in the second".
+    char notes[HW_COMPARE_NOTES][160];
+    size_t n_notes; // at most HW_COMPARE_NOTES of them are kept
 };
 
 // HW_INPUT where a file is broken, one is a capture and the other a result, or results are of two

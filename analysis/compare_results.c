@@ -71,8 +71,15 @@ static void write_place(const struct hw_result *r, const struct hw_result_array_
     }
 }
 
+static bool ends_in(const char *text, const char *end) {
+    size_t n = strlen(text);
+    return n >= strlen(end) && strcmp(text + n - strlen(end), end) == 0;
+}
+
+// Scores of heads, not their errors or counts.
 static bool is_over_heads(const struct hw_result_array_view *a) {
-    return a->n_axes >= 2 && strcmp(a->field.axes[a->n_axes - 2], "layer") == 0 &&
+    return !ends_in(a->field.name, "_se") && !ends_in(a->field.name, "_n") && a->n_axes >= 2 &&
+           strcmp(a->field.axes[a->n_axes - 2], "layer") == 0 &&
            strcmp(a->field.axes[a->n_axes - 1], "head") == 0;
 }
 
@@ -151,6 +158,50 @@ static enum hw_status add_array(struct hw_compare *c, const struct hw_result *ra
     return status;
 }
 
+static bool find_attribute(const struct hw_result *r, const char *name,
+                           struct hw_result_attribute_view *ret) {
+    for (size_t i = 0; i < hw_result_n_attributes(r); i++) {
+        *ret = hw_result_attribute_at(r, i);
+        if (strcmp(ret->name, name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void write_attribute(const struct hw_result *r, const char *name, char *text,
+                            size_t n_bytes) {
+    struct hw_result_attribute_view a;
+    if (!find_attribute(r, name, &a)) {
+        (void)snprintf(text, n_bytes, "nothing");
+    } else if (a.type == HW_RESULT_TEXT) {
+        (void)snprintf(text, n_bytes, "%s", a.text);
+    } else {
+        (void)snprintf(text, n_bytes, "%g", a.type == HW_RESULT_REAL ? a.real : (double)a.integer);
+    }
+}
+
+// Where a result comes from differs always, or is why the two are compared.
+static bool is_source(const char *name) {
+    return strncmp(name, "source_", 7) == 0 || strcmp(name, "labels") == 0 ||
+           strcmp(name, "model_name") == 0;
+}
+
+static void note_attributes(struct hw_compare *c, const struct hw_result *ra,
+                            const struct hw_result *rb) {
+    for (size_t i = 0; i < hw_result_n_attributes(ra) && c->n_notes < HW_COMPARE_NOTES; i++) {
+        const char *name = hw_result_attribute_at(ra, i).name;
+        char a[36];
+        char b[36];
+        write_attribute(ra, name, a, sizeof a);
+        write_attribute(rb, name, b, sizeof b);
+        if (!is_source(name) && strcmp(a, b) != 0) {
+            (void)snprintf(c->notes[c->n_notes++], sizeof *c->notes,
+                           "%.50s: %s in the first, %s in the second", name, a, b);
+        }
+    }
+}
+
 enum hw_status hw_compare_results(const char *a, const char *b,
                                   const struct hw_compare_options *options,
                                   struct hw_compare *compare, struct hw_error *err) {
@@ -161,6 +212,9 @@ enum hw_status hw_compare_results(const char *a, const char *b,
     if (status == HW_OK && strcmp(hw_result_command(ra), hw_result_command(rb)) != 0) {
         status = hw_fail(err, HW_INPUT, "%s is a result of %s, %s one of %s (expected one command)",
                          a, hw_result_command(ra), b, hw_result_command(rb));
+    }
+    if (status == HW_OK) {
+        note_attributes(compare, ra, rb);
     }
     for (size_t i = 0; status == HW_OK && i < hw_result_n_arrays(ra); i++) {
         status = add_array(compare, ra, rb, i, options->top_k, err);

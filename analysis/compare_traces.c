@@ -321,12 +321,19 @@ static enum hw_status add_dataset(struct work *w, enum hw_dataset dataset, struc
     enum hw_status status = load_owners(&w->a, dataset, err);
     status = status == HW_OK ? load_owners(&w->b, dataset, err) : status;
     size_t n_slabs = hw_trace_n_slabs(w->a.trace, dataset);
+    size_t n_matched = 0;
     for (size_t slab = 0; slab < n_slabs && status == HW_OK; slab++) {
         int64_t other = slab_of_b(w, dataset, slab);
+        n_matched += other >= 0;
         for (size_t i = 0; i < w->n_pairs && status == HW_OK && other >= 0; i++) {
             struct run run = {dataset, w->pairs[i], slab, (size_t)other};
             status = (is_map ? add_maps : add_rows)(w, line, &run, err);
         }
+    }
+    line->n_slabs_a = n_slabs - n_matched;
+    line->n_slabs_b = hw_trace_n_slabs(w->b.trace, dataset) - n_matched;
+    if (n_matched == 0) {
+        line->skipped = "no layer or depth is in both";
     }
     return status == HW_OK ? rank_line(w, line, dataset, err) : status;
 }

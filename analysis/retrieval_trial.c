@@ -111,7 +111,10 @@ static enum hw_status make_response(const struct retrieval_work *work, size_t n_
             memcpy(response + n, v->bytes + v->byte_start[id], n_token);
             n += n_token;
         }
-        is_stopped = stop != NULL && memmem(all, n_all, stop, strlen(stop)) != NULL;
+        // Only a match that ends in the new token is new.
+        size_t window = stop != NULL ? hw_size_min(n_all, n_token + strlen(stop)) : 0;
+        is_stopped =
+            stop != NULL && memmem(all + n_all - window, window, stop, strlen(stop)) != NULL;
     }
     free(all);
     size_t skip = 0;
@@ -181,8 +184,9 @@ enum hw_status hw_retrieval_read_trial(struct retrieval_work *work, size_t index
         return HW_OK;
     }
     trial->state = HW_RETRIEVAL_NO_TRIAL;
-    if (hw_json_parse("prompt_json", prompt->json, strlen(prompt->json), &object, NULL) != HW_OK) {
-        return HW_OK;
+    status = hw_json_parse("prompt_json", prompt->json, strlen(prompt->json), &object, err);
+    if (status != HW_OK) {
+        return status == HW_INPUT ? HW_OK : status; // a prompt of no such object is no trial
     }
     const json_t *answer = json_object_get(object, "answer");
     trial->length = take_number(object, "length");

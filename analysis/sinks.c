@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "analysis/measures.h"
 #include "analysis/sinks_internal.h"
 #include "kernels/size.h"
 
@@ -288,10 +289,8 @@ static enum hw_status add_prompt(struct sinks_work *w, size_t index, struct hw_e
 static enum hw_status check_records(struct hw_trace *trace, const struct hw_sinks_options *options,
                                     struct hw_error *err) {
     if (!hw_trace_has(trace, HW_DS_ATTENTION_RECEIVED) && !hw_trace_has(trace, HW_DS_SINK_SCORE)) {
-        return hw_fail(err, HW_INPUT,
-                       "%s: no attention statistics (expected attention_received or sink_score: "
-                       "capture with --record attention)",
-                       hw_trace_path(trace));
+        const char *record;
+        return hw_measure_require(trace, "sink_score", &record, err);
     }
     bool has_first = hw_trace_has(trace, HW_DS_ATTENTION_FIRST);
     if (!has_first && (options->n_lengths > 0 || options->n_triggers > 0)) {

@@ -256,7 +256,9 @@ static enum hw_status read_attribute(hid_t object, const char *name, H5T_class_t
     if (type < 0 || space < 0 || H5Tget_class(type) != wanted ||
         H5Sget_simple_extent_npoints(space) != 1 || (is_text && H5Tis_variable_str(type) <= 0)) {
         status = hw_fail(err, HW_INPUT, "attribute %s is not one %s", name,
-                         is_text ? "string" : "integer");
+                         is_text                 ? "string"
+                         : wanted == H5T_INTEGER ? "integer"
+                                                 : "number");
     } else if (H5Aread(attribute, memory_type, ret_value) < 0) {
         status = hw_h5_fail(err, HW_INPUT, "attribute %s: cannot be read", name);
     }
@@ -289,6 +291,16 @@ enum hw_status hw_h5_get_integer(hid_t object, const char *name, int64_t *ret_va
     int64_t value = 0;
     enum hw_status status =
         read_attribute(object, name, H5T_INTEGER, H5T_NATIVE_INT64, &value, err);
+    if (status == HW_OK) {
+        *ret_value = value;
+    }
+    return status;
+}
+
+enum hw_status hw_h5_get_real(hid_t object, const char *name, double *ret_value,
+                              struct hw_error *err) {
+    double value = 0;
+    enum hw_status status = read_attribute(object, name, H5T_FLOAT, H5T_NATIVE_DOUBLE, &value, err);
     if (status == HW_OK) {
         *ret_value = value;
     }

@@ -67,6 +67,8 @@ enum hw_status hw_h5_get_text(hid_t object, const char *name, char **ret_text,
                               struct hw_error *err);
 enum hw_status hw_h5_get_integer(hid_t object, const char *name, int64_t *ret_value,
                                  struct hw_error *err);
+enum hw_status hw_h5_get_real(hid_t object, const char *name, double *ret_value,
+                              struct hw_error *err);
 
 // A text dataset of no dimensions.
 enum hw_status hw_h5_write_text(hid_t group, const char *name, const char *text,

@@ -68,8 +68,9 @@ enum hw_status hw_result_set_source(struct hw_result *result, struct hw_trace *t
 enum hw_status hw_result_status(const struct hw_result *result, struct hw_error *err);
 
 // Several results of one command as one: axes with a coordinate must be equal and the arrays over
-// them gain a leading axis `run` (labels as coordinate); the axis prompt is padded to the longest
-// with NaN, -1 and ""; tables (arrays over a dimension only) are put one below the other with a
+// them gain a leading axis `run` (labels as coordinate); prompts and positions are padded to the
+// longest with NaN, -1 and ""; numbers that describe a whole result and differ become arrays over
+// the runs; tables (arrays over a dimension only) are put one below the other with a
 // column <axis>_run. HW_INPUT names the axis that differs.
 enum hw_status hw_result_stack(struct hw_result *const *results, size_t n,
                                struct hw_result **ret_result, struct hw_error *err);

@@ -205,15 +205,41 @@ static herr_t visit(hid_t group, const char *name, const H5L_info_t *info, void 
     return r->status == HW_OK ? 0 : 1;
 }
 
-static enum hw_status read_attributes(struct reading *r, hid_t root) {
-    static const char *const texts[] = {"source_run_id", "source_files", "model_name", "labels"};
-    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
-        char *text = NULL;
-        if (hw_h5_get_text(root, texts[i], &text, NULL) == HW_OK) {
-            hw_result_set_text(r->result, texts[i], text);
+// What the writer adds to every result by itself.
+static bool is_frame(const char *name) {
+    static const char *const names[] = {"Conventions",    "title",        "format_name",
+                                        "format_version", "tool_version", "date_created",
+                                        "command"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (strcmp(names[i], name) == 0) {
+            return true;
         }
-        free(text);
     }
+    return false;
+}
+
+static herr_t take_attribute(hid_t root, const char *name, const H5A_info_t *info, void *client) {
+    struct reading *r = client;
+    char *text = NULL;
+    int64_t integer;
+    double real;
+    if (strlen(name) >= MAX_NAME || is_frame(name) || r->result->n_attributes >= MAX_OBJECTS) {
+        return 0;
+    }
+    if (hw_h5_get_text(root, name, &text, NULL) == HW_OK) {
+        hw_result_set_text(r->result, name, text);
+    } else if (hw_h5_get_integer(root, name, &integer, NULL) == HW_OK) {
+        hw_result_set_integer(r->result, name, integer);
+    } else if (hw_h5_get_real(root, name, &real, NULL) == HW_OK) {
+        hw_result_set_real(r->result, name, real);
+    }
+    free(text);
+    return 0;
+}
+
+static enum hw_status read_attributes(struct reading *r, hid_t root) {
+    (void)H5Aiterate2(root, H5_INDEX_CRT_ORDER, H5_ITER_INC, NULL, take_attribute, r);
+    (void)H5Eclear2(H5E_DEFAULT);
     return hw_result_status(r->result, r->err);
 }
 

@@ -1,7 +1,7 @@
 // Results of several captures as one; see result.h.
 //
-// An axis with a coordinate must be the same in all, except `prompt`, which is padded; a dimension
-// only is the rows of a table: the tables are joined.
+// An axis with a coordinate must be the same in all, except prompts and positions, which are
+// padded; a dimension only is the rows of a table: the tables are joined.
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -19,8 +19,20 @@ static bool is_table(const struct result_axis *axis) {
     return axis->numbers == NULL && axis->texts == NULL;
 }
 
+// Axes whose lengths depend on the prompts. Of these only the numbers of prompts may differ.
 static bool is_padded(const struct result_axis *axis) {
-    return strcmp(axis->name, "prompt") == 0;
+    static const char *const names[] = {"prompt", "position", "query", "key"};
+    bool is_found = false;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        is_found = is_found || strcmp(axis->name, names[i]) == 0;
+    }
+    return is_found && axis->numbers != NULL;
+}
+
+static bool is_prefix(const struct result_axis *a, const struct result_axis *b) {
+    size_t n = hw_size_min(a->n, b->n);
+    return strcmp(a->name, "prompt") == 0 || n == 0 ||
+           (b->numbers != NULL && memcmp(a->numbers, b->numbers, n * sizeof *a->numbers) == 0);
 }
 
 static bool same_axis(const struct result_axis *a, const struct result_axis *b) {
@@ -47,7 +59,8 @@ static enum hw_status add_axis(const struct stacking *s, const struct result_axi
         const struct hw_result *r = s->results[i];
         size_t at = hw_result_find_axis(r, first->name);
         if (at == SIZE_MAX ||
-            (!is_table(first) && !is_padded(first) && !same_axis(&r->axes[at], first))) {
+            (!is_table(first) && !is_padded(first) && !same_axis(&r->axes[at], first)) ||
+            (is_padded(first) && !is_prefix(first, &r->axes[at]))) {
             return hw_fail(err, HW_INPUT,
                            "the captures cannot stand in one result: axis %s of %s (%zu values) "
                            "differs from that of %s (%zu values)",
@@ -223,18 +236,42 @@ static void add_text(const struct stacking *s, const struct result_attribute *a)
     hw_result_set_text(s->to, a->name, is_same ? a->text : joined);
 }
 
-// Options are those of the first: one command line made them all.
+static double number_of(const struct hw_result *r, const char *name) {
+    const struct result_attribute *a = find_attribute(r, name);
+    return a == NULL || a->type == HW_RESULT_TEXT ? NAN
+           : a->type == HW_RESULT_REAL            ? a->real
+                                                  : (double)a->integer;
+}
+
+// Numbers that are the same in all stay attributes: the options, which one command line gave. What
+// differs (counts, lengths) is an array over the runs.
+static void add_number(const struct stacking *s, const struct result_attribute *a) {
+    bool is_same = true;
+    double *values = hw_result_take(s->to, s->n, sizeof *values);
+    for (size_t r = 0; r < s->n && values != NULL; r++) {
+        values[r] = number_of(s->results[r], a->name);
+        is_same = is_same && (values[r] == values[0] || (isnan(values[r]) && isnan(values[0])));
+    }
+    if (is_same && a->type == HW_RESULT_REAL) {
+        hw_result_set_real(s->to, a->name, a->real);
+    } else if (is_same) {
+        hw_result_set_integer(s->to, a->name, a->integer);
+    } else if (values != NULL) {
+        struct hw_result_field field = {.name = a->name,
+                                        .type = HW_RESULT_REAL,
+                                        .axes = {"run"},
+                                        .long_name = a->name,
+                                        .units = "1",
+                                        .description = "An attribute of each run."};
+        hw_result_add(s->to, &field, values);
+    }
+}
+
 static void add_attributes(const struct stacking *s) {
     const struct hw_result *first = s->results[0];
     for (size_t i = 0; i < first->n_attributes; i++) {
         const struct result_attribute *a = &first->attributes[i];
-        if (a->type == HW_RESULT_REAL) {
-            hw_result_set_real(s->to, a->name, a->real);
-        } else if (a->type == HW_RESULT_INTEGER) {
-            hw_result_set_integer(s->to, a->name, a->integer);
-        } else {
-            add_text(s, a);
-        }
+        (a->type == HW_RESULT_TEXT ? add_text : add_number)(s, a);
     }
 }
 

@@ -46,6 +46,11 @@ static struct hw_result *make(size_t n_prompts, size_t n_rows, double base) {
     trial.axes[0] = "prompt";
     trial.axes[1] = "layer";
     hw_result_add(r, &trial, values);
+    trial.name = "by_layer";
+    trial.axes[0] = "layer";
+    trial.axes[1] = "prompt";
+    hw_result_add(r, &trial, values);
+    hw_result_set_integer(r, "prompts", (int64_t)n_prompts);
     struct hw_result_field row = {.name = "token",
                                   .type = HW_RESULT_TEXT,
                                   .axes = {"sink_token"},
@@ -75,7 +80,7 @@ START_TEST(what_is_added_is_there) {
     struct hw_result *r = make(2, 3, 0);
     ck_assert_int_eq(hw_result_status(r, NULL), HW_OK);
     ck_assert_uint_eq(hw_result_n_axes(r), 4);
-    ck_assert_uint_eq(hw_result_n_arrays(r), 6); // a mean is three
+    ck_assert_uint_eq(hw_result_n_arrays(r), 7); // a mean is three
     struct hw_result_array_view a = find(r, "score");
     ck_assert_uint_eq(a.n_axes, 2);
     ck_assert_uint_eq(a.dims[0] * a.dims[1], a.n_values);
@@ -94,7 +99,7 @@ START_TEST(a_failure_is_remembered) {
     hw_result_set_text(r, "later", "is not added");
     ck_assert_int_eq(hw_result_status(r, &err), HW_INTERNAL);
     ck_assert_ptr_nonnull(strstr(err.message, "score"));
-    ck_assert_uint_eq(hw_result_n_attributes(r), 2);
+    ck_assert_uint_eq(hw_result_n_attributes(r), 3);
     ck_assert_int_eq(hw_result_write(r, "/nowhere", false, &err), HW_INTERNAL);
     hw_result_close(&r);
 }
@@ -114,11 +119,21 @@ START_TEST(results_are_stacked) {
     ck_assert_double_eq(trial[3], 3);
     ck_assert(isnan(trial[4]) && isnan(trial[5]));
     ck_assert_double_eq(trial[6 + 5], 105);
+    a = find(r, "by_layer"); // [run, layer, prompt]: rows of 2 stand in rows of 3
+    const double *by_layer = a.values;
+    ck_assert_double_eq(by_layer[1], 1);
+    ck_assert(isnan(by_layer[2]) && isnan(by_layer[5]));
+    ck_assert_double_eq(by_layer[3], 2);
+    ck_assert_double_eq(by_layer[6 + 3], 103);
+    a = find(r, "prompts"); // differs, so it is no attribute of the whole
+    ck_assert_str_eq(a.field.axes[0], "run");
+    ck_assert_double_eq(((const double *)a.values)[1], 3);
     a = find(r, "position"); // 3 rows, then 2
     ck_assert_uint_eq(a.n_values, 5);
     ck_assert_int_eq(((const int64_t *)a.values)[3], 100);
     ck_assert_int_eq(((const int64_t *)find(r, "sink_token_run").values)[2], 0);
     ck_assert_int_eq(((const int64_t *)find(r, "sink_token_run").values)[3], 1);
+    ck_assert_uint_eq(hw_result_n_attributes(r), 2);
     ck_assert_str_eq(hw_result_attribute_at(r, 1).text, "step=1\nstep=2");
     hw_result_close(&r);
     for (size_t i = 0; i < 2; i++) {

@@ -34,9 +34,14 @@ static enum hw_status check_output(const struct frame *f, struct hw_error *err) 
                            f->options->out);
         }
     }
-    return f->options->overwrite
+    if (!f->options->overwrite) {
+        return hw_fail(err, HW_OUTPUT, "%s: exists (--overwrite replaces it)", f->options->out);
+    }
+    return hw_result_is_file(f->options->out)
                ? HW_OK
-               : hw_fail(err, HW_OUTPUT, "%s: exists (--overwrite replaces it)", f->options->out);
+               : hw_fail(err, HW_OUTPUT,
+                         "%s: is no result of an analysis (--overwrite replaces only those)",
+                         f->options->out);
 }
 
 static enum hw_status keep_json(struct frame *f, struct hw_trace *trace, json_t *json,
@@ -199,8 +204,10 @@ json_t *hw_result_json(const struct hw_result *result) {
         }
         size_t at = 0;
         (void)json_object_set_new(arrays, a.field.name,
-                                  json_pack("{s:o, s:s, s:o}", "axes", names, "units",
-                                            a.field.units, "values", nested(&a, 0, &at)));
+                                  json_pack("{s:o, s:s, s:s, s:s, s:o}", "axes", names, "units",
+                                            a.field.units, "long_name", a.field.long_name,
+                                            "description", a.field.description, "values",
+                                            nested(&a, 0, &at)));
     }
     (void)json_object_set_new(document, "axes", axes);
     (void)json_object_set_new(document, "arrays", arrays);

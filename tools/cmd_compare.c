@@ -2,6 +2,7 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "analysis/compare.h"
 #include "tools/command.h"
@@ -45,6 +46,16 @@ static void print_skipped(const struct hw_compare *c) {
     }
 }
 
+static void print_slabs(const struct hw_compare *c) {
+    for (size_t i = 0; i < c->n_lines; i++) {
+        const struct hw_compare_line *line = &c->lines[i];
+        if (line->skipped == NULL && line->n_slabs_a + line->n_slabs_b > 0) {
+            (void)printf("  %s: layers or depths only in the first %zu, in the second %zu\n",
+                         line->name, line->n_slabs_a, line->n_slabs_b);
+        }
+    }
+}
+
 static enum hw_status print_differences(const struct hw_compare *c, bool shows_all,
                                         struct hw_error *err) {
     struct hw_table *table = hw_table_open("<dataset|values|differ|largest|<~where");
@@ -70,6 +81,7 @@ static enum hw_status print_differences(const struct hw_compare *c, bool shows_a
     enum hw_status status = n_shown > 0 ? hw_table_print(table, stdout, 2, err) : HW_OK;
     hw_table_close(&table);
     (void)printf("  %zu dataset%s equal in both\n", n_equal, n_equal == 1 ? " is" : "s are");
+    print_slabs(c);
     print_skipped(c);
     return status;
 }
@@ -114,18 +126,27 @@ static enum hw_status print_json(const struct hw_invocation *in, const struct hw
             (void)json_object_set_new(item, "top", json_integer((json_int_t)line->top_k));
             (void)json_object_set_new(item, "common", json_integer((json_int_t)line->n_common));
         }
+        if (line->n_slabs_a + line->n_slabs_b > 0) {
+            (void)json_object_set_new(
+                item, "layers_only_in",
+                json_pack("[I, I]", (json_int_t)line->n_slabs_a, (json_int_t)line->n_slabs_b));
+        }
         if (line->skipped != NULL) {
             (void)json_object_set_new(item, "skipped", json_string(line->skipped));
         }
         (void)json_array_append_new(list, item);
     }
+    json_t *notes = json_array();
+    for (size_t i = 0; i < c->n_notes; i++) {
+        (void)json_array_append_new(notes, hw_json_text(c->notes[i]));
+    }
     return hw_json_print(
-        json_pack("{s:s, s:[o, o], s:f, s:I, s:I, s:I, s:b, s:I, s:o}", "command", "compare",
+        json_pack("{s:s, s:[o, o], s:f, s:I, s:I, s:I, s:b, s:I, s:o, s:o}", "command", "compare",
                   "files", hw_json_text(in->arguments[0]), hw_json_text(in->arguments[1]),
                   "tolerance", tolerance, "prompts", (json_int_t)c->n_prompts, "only_in_first",
                   (json_int_t)c->n_only_a, "only_in_second", (json_int_t)c->n_only_b, "same_model",
                   (int)c->is_same_model, "beyond", (json_int_t)count_beyond(c, tolerance),
-                  "datasets", list),
+                  "options", notes, "datasets", list),
         err);
 }
 
@@ -138,6 +159,10 @@ static enum hw_status print_text(const struct hw_invocation *in, const struct hw
         if (!c->is_same_model) {
             (void)fputs("the weights are not the same\n", stdout);
         }
+    }
+    for (size_t i = 0; i < c->n_notes; i++) {
+        char shown[400];
+        (void)printf("%s\n", hw_escape(shown, sizeof shown, c->notes[i], strlen(c->notes[i])));
     }
     enum hw_status status = print_differences(c, shows_all, err);
     return status == HW_OK ? print_ranks(c, shows_all, err) : status;

@@ -28,6 +28,10 @@ void hw_measures_markdown(FILE *out) {
                   "map rebuilt from vectors has the same bits. Formulas and their sources stand in "
                   "the headers of `analysis/`;\n"
                   "[analyses.md](analyses.md) shows what each command prints.\n\n"
+                  "Maps are rebuilt under the causal mask only: vectors of a capture with a soft "
+                  "cap, a window, ALiBi slopes, learned\n"
+                  "sink logits or edits, which no model family of this version has, are refused by "
+                  "name.\n\n"
                   "| measure | command | what it says | needs |\n|---|---|---|---|\n");
     for (size_t i = 0; i < n; i++) {
         (void)fprintf(out, "| %s | `headwater %s` | %s | ", measures[i].name, measures[i].command,
