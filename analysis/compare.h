@@ -39,6 +39,7 @@ struct hw_compare_line {
     size_t n_slabs_a; // layers or depths that only the first has, and so are not compared
     size_t n_slabs_b;
     const char *skipped; // why nothing was compared, or NULL
+    bool is_unlike;      // in both, but of other axes or lengths: a difference
 };
 
 struct hw_compare {

@@ -144,7 +144,11 @@ static enum hw_status add_array(struct hw_compare *c, const struct hw_result *ra
             strcmp(a.field.axes[k], b.field.axes[k]) == 0 && same_axis(ra, rb, a.field.axes[k]);
     }
     if (!is_alike) {
-        return add_skipped(c, a.field.name, "its axes differ", err);
+        enum hw_status status = add_skipped(c, a.field.name, "its axes differ", err);
+        if (status == HW_OK) {
+            c->lines[c->n_lines - 1].is_unlike = true;
+        }
+        return status;
     }
     size_t n_heads = is_over_heads(&a) ? a.dims[a.n_axes - 2] * a.dims[a.n_axes - 1] : a.n_values;
     size_t n_slices = n_heads > 0 ? a.n_values / n_heads : 0;

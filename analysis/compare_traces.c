@@ -202,6 +202,7 @@ static enum hw_status add_rows(struct work *w, struct hw_compare_line *line, con
     find_rows(&w->b, dataset, run->prompts.b, &first_b, &n_b);
     if (n_a != n_b) {
         line->skipped = "the numbers of rows of a prompt differ";
+        line->is_unlike = true;
         return HW_OK;
     }
     size_t step = hw_size_max(1, CHUNK_VALUES / hw_size_max(inner, 1));
@@ -289,7 +290,17 @@ static enum hw_status rank_line(struct work *w, struct hw_compare_line *line,
 }
 
 // Heads and kv heads, whose numbers the inner places stand for, are the same.
-static bool same_heads(const struct work *w, enum hw_group group) {
+static bool same_heads(const struct work *w, enum hw_dataset dataset) {
+    const struct hw_schema_row *row = hw_schema_row(dataset);
+    enum hw_group group = row->group;
+    bool is_over_heads = false;
+    for (size_t i = 0; i < row->n_axes; i++) {
+        is_over_heads =
+            is_over_heads || row->axes[i] == HW_AXIS_HEAD || row->axes[i] == HW_AXIS_KV_HEAD;
+    }
+    if (!is_over_heads) {
+        return true;
+    }
     const struct hw_group_axes *a = &hw_trace_layout(w->a.trace)->groups[group];
     const struct hw_group_axes *b = &hw_trace_layout(w->b.trace)->groups[group];
     return a->n_heads == b->n_heads && a->n_kv_heads == b->n_kv_heads &&
@@ -312,9 +323,10 @@ static enum hw_status add_dataset(struct work *w, enum hw_dataset dataset, struc
         line->skipped = has_a ? "only in the first" : "only in the second";
         return HW_OK;
     }
-    if (!same_heads(w, row->group) || (!is_map && hw_trace_n_inner(w->a.trace, dataset) !=
-                                                      hw_trace_n_inner(w->b.trace, dataset))) {
+    if (!same_heads(w, dataset) || (!is_map && hw_trace_n_inner(w->a.trace, dataset) !=
+                                                   hw_trace_n_inner(w->b.trace, dataset))) {
         line->skipped = "its axes differ";
+        line->is_unlike = true;
         return HW_OK;
     }
     memset(w->cells, 0, 3 * w->n_cells * sizeof *w->cells);
@@ -396,6 +408,12 @@ enum hw_status hw_compare_traces(const char *a, const char *b,
     struct work w = {.options = options, .out = compare};
     enum hw_status status = hw_trace_open(a, &w.a.trace, err);
     status = status == HW_OK ? hw_trace_open(b, &w.b.trace, err) : status;
+    for (size_t i = 0; i < 2 && status == HW_OK; i++) {
+        if (!hw_trace_is_complete(i == 0 ? w.a.trace : w.b.trace)) {
+            status = hw_fail(err, HW_INPUT, "%s: is a part of a run (expected a finished capture)",
+                             i == 0 ? a : b);
+        }
+    }
     status = status == HW_OK ? compare_opened(&w, err) : status;
     free(w.pairs);
     free(w.values);

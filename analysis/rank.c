@@ -78,9 +78,11 @@ static double pearson(const double *a, const double *b, size_t n) {
     double mean_a = 0;
     double mean_b = 0;
     for (size_t i = 0; i < n; i++) {
-        mean_a += a[i] / (double)n;
-        mean_b += b[i] / (double)n;
+        mean_a += a[i];
+        mean_b += b[i];
     }
+    mean_a /= (double)n; // sums of ranks are exact, so equal ranks leave no rest
+    mean_b /= (double)n;
     double ab = 0;
     double aa = 0;
     double bb = 0;

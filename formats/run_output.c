@@ -8,6 +8,8 @@
 #include <sys/stat.h>
 
 #include "formats/commit.h"
+#include "formats/h5.h"
+#include "formats/h5_apart.h"
 #include "formats/trace_reader.h"
 
 // Found out now rather than when all is captured.
@@ -22,6 +24,16 @@ static enum hw_status check_name(const char *path, struct hw_error *err) {
     }
     free(temporary);
     return status;
+}
+
+static enum hw_status look_for_capture(hid_t file, struct hw_error *err) {
+    char *format = NULL;
+    hid_t root = H5Gopen2(file, "/", H5P_DEFAULT);
+    enum hw_status status = hw_h5_get_text(root, "format_name", &format, err);
+    bool is_capture = status == HW_OK && strcmp(format, "headwater capture") == 0;
+    free(format);
+    hw_h5_close(&root);
+    return is_capture ? HW_OK : HW_WRONG;
 }
 
 enum hw_status hw_run_output_check(const char *path, bool is_replaced, struct hw_error *err) {
@@ -44,6 +56,14 @@ enum hw_status hw_run_output_check(const char *path, bool is_replaced, struct hw
         (n != sizeof head || memcmp(head, signature, sizeof head) != 0)) {
         return hw_fail(err, HW_OUTPUT, "%s: is no HDF5 file; --overwrite replaces only captures",
                        path);
+    }
+    if (is_replaced && info.st_size > 0) {
+        hw_h5_init();
+        // What cannot be opened is a capture that was damaged.
+        if (hw_h5_apart(path, look_for_capture, NULL) == HW_WRONG) {
+            return hw_fail(err, HW_OUTPUT,
+                           "%s: is HDF5 but no capture; --overwrite replaces only captures", path);
+        }
     }
     return check_name(path, err);
 }

@@ -35,6 +35,14 @@ START_TEST(spearman_is_pearson_of_ranks) {
     ck_assert_double_eq_tol(rho, 3.5 / sqrt(2.75 * 5), 1e-15);
     ck_assert_int_eq(hw_rank_spearman(a, a, 1, HW_RANK_DENSE, &rho, NULL, NULL), HW_OK);
     ck_assert(isnan(rho));
+    double ones[20];
+    double rising[20];
+    for (int i = 0; i < 20; i++) {
+        ones[i] = 1;
+        rising[i] = i;
+    }
+    ck_assert_int_eq(hw_rank_spearman(ones, rising, 20, HW_RANK_AVERAGE, &rho, NULL, NULL), HW_OK);
+    ck_assert(isnan(rho));
     static const double constant[4] = {2, 2, 2, 2};
     ck_assert_int_eq(hw_rank_spearman(a, constant, 4, HW_RANK_DENSE, &rho, NULL, NULL), HW_OK);
     ck_assert(isnan(rho));

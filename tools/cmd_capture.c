@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "formats/fault.h"
 #include "formats/part.h"
@@ -204,6 +205,13 @@ static enum hw_status run(struct hw_invocation *in, struct hw_error *err) {
     struct capture_setup setup = {0};
     enum hw_status status = check_options(in, err);
     status = status == HW_OK ? hw_capture_setup(in, &setup, err) : status;
+    // A file of nothing but marks of failure is worth having where there was none.
+    if (status == HW_OK && opt->overwrite && !opt->estimate &&
+        setup.plan.n_failed == setup.prompts.n && access(opt->out, F_OK) == 0) {
+        status = hw_fail(err, HW_INPUT,
+                         "%s: stays as it is: none of the %zu prompts can be run (the first: %s)",
+                         opt->out, setup.prompts.n, setup.prompts.items[0].error);
+    }
     if (status == HW_OK && opt->estimate) {
         status = hw_capture_print_estimate(in, &setup, err);
     } else if (status == HW_OK) {

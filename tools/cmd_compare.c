@@ -33,7 +33,7 @@ static const char *number(char *text, size_t n_bytes, double value) {
 static size_t count_beyond(const struct hw_compare *c, double tolerance) {
     size_t n = 0;
     for (size_t i = 0; i < c->n_lines; i++) {
-        n += c->lines[i].largest > tolerance;
+        n += c->lines[i].largest > tolerance || c->lines[i].is_unlike;
     }
     return n;
 }

@@ -101,6 +101,14 @@ static enum hw_status select_heads(const struct hw_trace *trace, const char *tex
         free(selected);
         return hw_fail_context(err, status, "heads: option --heads: ");
     }
+    bool is_any = false;
+    for (size_t i = 0; i < n_cells; i++) {
+        is_any = is_any || selected[i];
+    }
+    if (!is_any) {
+        free(selected);
+        return hw_fail(err, HW_USAGE, "heads: option --heads: selects no head");
+    }
     *ret_selected = selected;
     return HW_OK;
 }

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "formats/commit.h"
@@ -57,6 +58,34 @@ static enum hw_status find_kind(const struct hw_invocation *in,
                    hw_escape(shown, sizeof shown, name, strlen(name)));
 }
 
+// What --overwrite would replace: prompts, which begin with a brace, and none of the inputs.
+static enum hw_status check_replaced(const struct prompts_options *opt, struct hw_error *err) {
+    const char *const inputs[] = {opt->model, opt->needle.needles, opt->needle.haystack};
+    struct stat out;
+    if (opt->out == NULL || stat(opt->out, &out) != 0) {
+        return HW_OK;
+    }
+    if (!S_ISREG(out.st_mode)) {
+        return hw_fail(err, HW_OUTPUT, "%s: is no regular file", opt->out);
+    }
+    for (size_t i = 0; i < HW_LENGTH(inputs); i++) {
+        struct stat input;
+        if (inputs[i] != NULL && stat(inputs[i], &input) == 0 && input.st_dev == out.st_dev &&
+            input.st_ino == out.st_ino) {
+            return hw_fail(err, HW_OUTPUT, "%s: is one of the inputs", opt->out);
+        }
+    }
+    FILE *file = fopen(opt->out, "re");
+    int first = file != NULL ? fgetc(file) : EOF;
+    if (file != NULL) {
+        (void)fclose(file);
+    }
+    return first == '{' || out.st_size == 0
+               ? HW_OK
+               : hw_fail(err, HW_OUTPUT,
+                         "%s: is no file of prompts (--overwrite replaces only those)", opt->out);
+}
+
 static enum hw_status check_options(const struct hw_invocation *in, const struct prompts_kind *kind,
                                     struct hw_error *err) {
     for (size_t i = 0; i < HW_LENGTH(options); i++) {
@@ -75,7 +104,7 @@ static enum hw_status check_options(const struct hw_invocation *in, const struct
                        "%s: exists already (expected a new name, or --overwrite to replace it)",
                        opt->out);
     }
-    return HW_OK;
+    return check_replaced(opt, err);
 }
 
 enum hw_status hw_prompts_emit(struct prompts_job *job, json_t *object, size_t n_tokens,

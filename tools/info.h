@@ -10,8 +10,8 @@
 extern "C" {
 #endif
 
-// A document of the model of that name (as --model takes it); the caller gives it up with json_decref. HW_INPUT names what
-// is wrong.
+// A document of the model of that name (as --model takes it); the caller gives it up with
+// json_decref. HW_INPUT names what is wrong.
 enum hw_status hw_info_model(const char *name, json_t **ret_document, struct hw_error *err);
 enum hw_status hw_info_print_model(const json_t *document, struct hw_error *err);
 

@@ -93,7 +93,7 @@ static void print_joint(const struct hw_outliers *o) {
             o->n_both, o->n_massive_only, o->n_sink_only);
     }
     if (o->has_norms) {
-        (void)fputs("outlier tokens by kind: ", stdout);
+        (void)fputs("outlier tokens (E1) by kind: ", stdout);
         for (int kind = 0; kind < HW_N_TOKEN_CLASSES; kind++) {
             size_t n = count_kind(o, (enum hw_token_class)kind);
             if (kind != HW_TOKEN_UNKNOWN || n > 0) {
