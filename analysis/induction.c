@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "analysis/arrays.h"
 #include "analysis/induction_internal.h"
 #include "analysis/map_source.h"
 #include "analysis/measures.h"
@@ -197,11 +198,7 @@ static enum hw_status open_arrays(struct induction_work *w, struct hw_error *err
     struct hw_arena measure;
     hw_arena_measure(&measure);
     take_arrays(w, &measure);
-    if (measure.is_overflown) {
-        return hw_fail(err, HW_RESOURCE, "%s: too large for the memory of this machine",
-                       hw_trace_path(w->trace));
-    }
-    enum hw_status status = hw_arena_open(&out->arena, measure.used_bytes, err);
+    enum hw_status status = hw_arrays_open(&measure, w->trace, &out->arena, err);
     if (status != HW_OK) {
         return status;
     }

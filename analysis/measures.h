@@ -20,8 +20,7 @@ struct hw_measure {
     const char *command; // that shows it
     const char *section; // of the definitions: "I1"
     const char *text;    // half a sentence: what it says
-    // Any one of these records serves; NULL-terminated. A record is there where all its marked
-    // datasets are.
+    // Any one of these records serves; the rest are NULL.
     const char *records[HW_MEASURE_MAX_RECORDS];
     const char *also; // needed beside it, in words: "a capture of `prompts repeat`"; or NULL
 };
@@ -29,7 +28,7 @@ struct hw_measure {
 const struct hw_measure *hw_measures(size_t *ret_n);
 const struct hw_measure *hw_measure_find(const char *name); // NULL: there is none
 
-// Whether the capture has what `record` writes.
+// Whether the capture has anything that `record` writes; an analysis checks the datasets it reads.
 bool hw_trace_has_record(const struct hw_trace *trace, const char *record);
 
 // The first of the measure's records that the capture has. HW_INPUT where it has none: "FILE:

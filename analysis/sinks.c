@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "analysis/arrays.h"
 #include "analysis/measures.h"
 #include "analysis/sinks_internal.h"
 #include "kernels/size.h"
@@ -203,11 +204,7 @@ static enum hw_status open_arrays(struct sinks_work *w, struct hw_error *err) {
     hw_arena_measure(&measure);
     take_work(w, &measure);
     take_results(w, &measure);
-    if (measure.is_overflown) {
-        return hw_fail(err, HW_RESOURCE, "%s: too large for the memory of this machine",
-                       hw_trace_path(w->trace));
-    }
-    enum hw_status status = hw_arena_open(&out->arena, measure.used_bytes, err);
+    enum hw_status status = hw_arrays_open(&measure, w->trace, &out->arena, err);
     if (status == HW_OK) {
         take_work(w, &out->arena); // zero, as fresh pages are
         take_results(w, &out->arena);

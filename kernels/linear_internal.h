@@ -20,7 +20,7 @@ enum {
     HW_LINEAR_GROUP_INPUTS = 2048,
     // Most outputs that a thread expands at once.
     HW_LINEAR_PANEL = 64,
-    // Most rows that are packed at once, by all teams together.
+    // Most rows that are packed at once, by all teams together (but never fewer than 32 a thread).
     HW_LINEAR_ROWS = 1024,
     // Fewest rows that are worth a team of their own: each team expands all weights.
     HW_LINEAR_TEAM_ROWS = 192,

@@ -22,7 +22,7 @@ void hw_measures_markdown(FILE *out) {
                   "Which `--record` of a capture serves which measure. This page is printed from "
                   "the table that the program itself\n"
                   "uses (`analysis/measures.c`); the same table words the message where a capture "
-                  "lacks something. Where two records\n"
+                  "lacks something (outliers has its own). Where two records\n"
                   "are named, either serves: `attention_vectors` takes room that grows with T, "
                   "`attention_maps` with its square, and a\n"
                   "map rebuilt from vectors has the same bits. Formulas and their sources stand in "
