@@ -12,6 +12,7 @@
 #ifndef HW_ATTENTION_H
 #define HW_ATTENTION_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -80,6 +81,50 @@ struct hw_attention_request {
     size_t row_stride;
 };
 
+// What an edit makes of the attention of some heads at some rows. Sets are bytes over positions of
+// the prompt, 1: in it; NULL: all. Changes act in the order given within each of three stages:
+//   scores    BIAS adds `amount` to the scores of the keys; BLOCK masks the keys; WINDOW masks what
+//   is
+//             neither among the first n_sinks keys nor among the n_recent last ones that the query
+//             sees (itself counted).
+//   pattern   UNIFORM spreads the row evenly over the keys that are not masked; TO, IDENTITY and
+//             PREVIOUS put all of it on key `key`, on the query itself, on the key before it (row
+//             0: itself); the last of these that holds for a row wins, and a row whose one key is
+//             masked or not seen is empty.
+//   weights   SCALE multiplies the weights of the keys by `amount`; with is_renormalised the row is
+//             then divided by its sum, else it sums to what it sums to.
+// A row in which nothing is left is empty: z, weights, row_sum, max and entropy are 0, argmax is
+// -1, row_max 0, row_inverse_sum 0, logsumexp -inf. Every statistic describes the weights as used;
+// scores (score_mean, scores, row_max, logsumexp) are those after the first stage. ln p of a weight
+// is that of the weight itself. A change that alters nothing (BIAS 0, SCALE 1, a window of full
+// length) leaves every bit.
+enum hw_attention_change_kind {
+    HW_CHANGE_BIAS,
+    HW_CHANGE_BLOCK,
+    HW_CHANGE_WINDOW,
+    HW_CHANGE_UNIFORM,
+    HW_CHANGE_TO,
+    HW_CHANGE_IDENTITY,
+    HW_CHANGE_PREVIOUS,
+    HW_CHANGE_SCALE
+};
+
+struct hw_attention_change {
+    enum hw_attention_change_kind kind;
+    const uint8_t *heads;   // [n_heads]
+    const uint8_t *queries; // by position of the query
+    const uint8_t *keys;    // by position of the key: BIAS, BLOCK, SCALE
+    float amount;
+    bool is_renormalised;
+    size_t key;
+    size_t n_sinks;
+    size_t n_recent;
+    // WINDOW in cache form: where not NULL, [n_queries, n_heads, d_head] with rows q_stride floats
+    // apart, the queries turned to their place in the cache; the first n_sinks keys are scored with
+    // these.
+    const float *q_sinks;
+};
+
 struct hw_attention_args {
     const float *q; // [n_queries, n_heads, d_head], rows q_stride floats apart, after rotation
     const float *k; // [n_keys, n_kv_heads, d_head], rows k_stride apart, after rotation
@@ -96,6 +141,10 @@ struct hw_attention_args {
     size_t d_head;
     size_t query_first; // position of row 0 of q
     float score_scale;
+    const struct hw_attention_change *changes; // [n_changes]
+    size_t n_changes;
+    uint64_t
+        *n_changed; // pairs of change and row that a change held for are added here; may be NULL
     struct hw_attention_request request;
 };
 
