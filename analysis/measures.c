@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+enum { WANTED_BYTES = 200, FOUND_BYTES = 300 };
+
 #define MAPS                                                                                       \
     { "attention_vectors", "attention_maps" }
 
@@ -75,12 +77,18 @@ static const struct hw_measure measures[] = {
      "tokens with activations far above the mean",
      {"massive"},
      "norms beside it"},
+    {"neuron_outliers",
+     "outliers",
+     "E2",
+     "largest and median input of down_proj, and its largest neurons",
+     {"mlp_post"},
+     NULL},
     {"attention_outliers",
      "outliers",
      "E3",
      "keys that a tenth of the rows' mass goes to",
      {"attention"},
-     NULL},
+     "statistics of single tokens (--detail token)"},
     {"weight_outliers",
      "outliers",
      "E4",
@@ -163,27 +171,87 @@ static void list_records(const struct hw_trace *trace, char *ret_text, size_t n_
     }
 }
 
+// Adds the record to "a or b" unless it is there.
+static void add_record(char *text, size_t n_bytes, const char *record) {
+    size_t n = strlen(record);
+    for (const char *at = strstr(text, record); at != NULL; at = strstr(at + n, record)) {
+        if ((at == text || at[-1] == ' ') && (at[n] == '\0' || at[n] == ' ')) {
+            return;
+        }
+    }
+    size_t end = strlen(text);
+    (void)snprintf(text + end, n_bytes - end, "%s%s", end > 0 ? " or " : "", record);
+}
+
+// "needs a or b (found c, d): capture again with --record a".
+static void word(const struct hw_trace *trace, const char *wanted, const char *first,
+                 char *ret_text, size_t n_bytes) {
+    char found[FOUND_BYTES];
+    list_records(trace, found, sizeof found);
+    (void)snprintf(ret_text, n_bytes, "needs %s (found %s): capture again with --record %s", wanted,
+                   found, first);
+}
+
+void hw_measure_missing(const struct hw_trace *trace, const char *measure, char *ret_text,
+                        size_t n_bytes) {
+    const struct hw_measure *m = hw_measure_find(measure);
+    char wanted[WANTED_BYTES] = "";
+    const char *present = NULL;
+    for (size_t i = 0; m != NULL && i < HW_MEASURE_MAX_RECORDS && m->records[i] != NULL; i++) {
+        present =
+            present == NULL && hw_trace_has_record(trace, m->records[i]) ? m->records[i] : present;
+        add_record(wanted, sizeof wanted, m->records[i]);
+    }
+    if (m == NULL || m->records[0] == NULL || present != NULL) {
+        (void)snprintf(ret_text, n_bytes, "needs %s",
+                       m == NULL || m->also == NULL ? "more than the capture has" : m->also);
+        return;
+    }
+    word(trace, wanted, m->records[0], ret_text, n_bytes);
+}
+
 enum hw_status hw_measure_require(const struct hw_trace *trace, const char *measure,
                                   const char **ret_record, struct hw_error *err) {
     const struct hw_measure *m = hw_measure_find(measure);
+    char text[HW_MEASURE_MISSING_BYTES];
     if (m == NULL) {
         return hw_fail(err, HW_INTERNAL, "there is no measure %s", measure);
     }
-    char wanted[200] = "";
     for (size_t i = 0; i < HW_MEASURE_MAX_RECORDS && m->records[i] != NULL; i++) {
         if (hw_trace_has_record(trace, m->records[i])) {
             *ret_record = m->records[i];
             return HW_OK;
         }
-        size_t at = strlen(wanted);
-        (void)snprintf(wanted + at, sizeof wanted - at, "%s%s", i > 0 ? " or " : "", m->records[i]);
     }
     if (m->records[0] == NULL) {
         *ret_record = NULL;
         return HW_OK;
     }
-    char found[300];
-    list_records(trace, found, sizeof found);
-    return hw_fail(err, HW_INPUT, "%s: %s needs %s (found %s): capture again with --record %s",
-                   hw_trace_path(trace), measure, wanted, found, m->records[0]);
+    hw_measure_missing(trace, measure, text, sizeof text);
+    return hw_fail(err, HW_INPUT, "%s: %s %s", hw_trace_path(trace), measure, text);
+}
+
+enum hw_status hw_measure_require_any(const struct hw_trace *trace, const char *command,
+                                      struct hw_error *err) {
+    char wanted[WANTED_BYTES] = "";
+    char text[HW_MEASURE_MISSING_BYTES];
+    const char *first = NULL;
+    for (size_t m = 0; m < sizeof measures / sizeof *measures; m++) {
+        const struct hw_measure *of = &measures[m];
+        for (size_t i = 0; strcmp(of->command, command) == 0 && i < HW_MEASURE_MAX_RECORDS &&
+                           of->records[i] != NULL;
+             i++) {
+            first = first == NULL ? of->records[i] : first;
+            add_record(wanted, sizeof wanted, of->records[i]);
+            if (hw_trace_has_record(trace, of->records[i])) { // but not what goes with it
+                hw_measure_missing(trace, of->name, text, sizeof text);
+                return hw_fail(err, HW_INPUT, "%s: %s %s", hw_trace_path(trace), of->name, text);
+            }
+        }
+    }
+    if (first == NULL) {
+        return hw_fail(err, HW_INTERNAL, "there are no measures of %s", command);
+    }
+    word(trace, wanted, first, text, sizeof text);
+    return hw_fail(err, HW_INPUT, "%s: %s %s", hw_trace_path(trace), command, text);
 }

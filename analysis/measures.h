@@ -13,7 +13,7 @@
 extern "C" {
 #endif
 
-enum { HW_MEASURE_MAX_RECORDS = 3 };
+enum { HW_MEASURE_MAX_RECORDS = 3, HW_MEASURE_MISSING_BYTES = 600 };
 
 struct hw_measure {
     const char *name;    // "rollout"
@@ -36,6 +36,17 @@ bool hw_trace_has_record(const struct hw_trace *trace, const char *record);
 // with --record attention_vectors".
 enum hw_status hw_measure_require(const struct hw_trace *trace, const char *measure,
                                   const char **ret_record, struct hw_error *err);
+
+// What is missing where the capture has none of the measure's records, or (the record is there)
+// what else the measure needs: "needs mlp_post (found attention, ...): capture again with --record
+// mlp_post". For a table that goes on without the measure.
+void hw_measure_missing(const struct hw_trace *trace, const char *measure, char *ret_text,
+                        size_t n_bytes);
+
+// The same of a command that shows what it can: HW_INPUT names the records of all its measures,
+// any of which will do.
+enum hw_status hw_measure_require_any(const struct hw_trace *trace, const char *command,
+                                      struct hw_error *err);
 
 #ifdef __cplusplus
 }

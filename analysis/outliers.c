@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "analysis/arrays.h"
+#include "analysis/measures.h"
 #include "analysis/outliers_internal.h"
 #include "kernels/size.h"
 
@@ -15,16 +16,6 @@ enum { MAX_TOKENS = 1 << 20, MAX_RANK = 4096, LONGEST_TOKEN = 64 };
 // Thresholds of the recorded table (probes: massive).
 static const double RECORDED_LEAST = 100;
 static const double RECORDED_RATIO = 1000;
-
-void hw_outliers_defaults(struct hw_outliers_options *ret_options) {
-    *ret_options = (struct hw_outliers_options){.least = RECORDED_LEAST,
-                                                .ratio = RECORDED_RATIO,
-                                                .mean_ratio = 1000,
-                                                .attention_share = .1,
-                                                .epsilon = .3,
-                                                .share = .1,
-                                                .least_rows = 16};
-}
 
 void hw_outliers_free(struct hw_outliers *outliers) {
     for (size_t i = 0; i < outliers->n_tokens; i++) {
@@ -55,6 +46,7 @@ static void take_arrays(struct outliers_work *w, struct hw_arena *arena) {
     out->channels = hw_arena_take(arena, out->n_channels, sizeof *out->channels);
     out->channel_largest = hw_arena_take(arena, n_table, sizeof *out->channel_largest);
     out->channel_counts = hw_arena_take(arena, n_table, sizeof *out->channel_counts);
+    hw_outliers_take_neurons(w, arena);
 }
 
 static enum hw_status open_arrays(struct outliers_work *w, const int32_t *channels,
@@ -73,6 +65,9 @@ static enum hw_status open_arrays(struct outliers_work *w, const int32_t *channe
     }
     for (size_t i = 0; i < out->n_depths * out->n_channels; i++) {
         out->channel_largest[i] = NAN;
+    }
+    for (size_t l = 0; l < out->n_mlp_layers; l++) {
+        out->by_mlp_layer[l].position = -1;
     }
     for (size_t d = 0; d < out->n_depths; d++) {
         out->by_depth[d].largest = NAN;
@@ -221,6 +216,9 @@ static enum hw_status add_prompt(struct outliers_work *w, size_t index, struct h
     if (status == HW_OK && out->has_attention) {
         status = hw_outliers_add_attention(w, &p, err);
     }
+    if (status == HW_OK && out->has_neurons) {
+        status = hw_outliers_add_neurons(w, &p, err);
+    }
     for (size_t t = 0; t < p.n_tokens && status == HW_OK; t++) {
         const struct hw_outlier_token *note = &w->notes[t];
         if (note->n_massive > 0 || note->n_outlier > 0 || note->n_attention > 0 || note->is_sink) {
@@ -252,17 +250,15 @@ static enum hw_status look(struct outliers_work *w, struct hw_error *err) {
     struct hw_outliers *out = w->out;
     const struct hw_trace *trace = w->trace;
     const struct hw_group_axes *axes = &hw_trace_layout(trace)->groups[HW_GROUP_ROOT];
+    const struct hw_group_axes *neurons = &hw_trace_layout(trace)->groups[HW_GROUP_ACTIVATIONS];
     out->has_states = hw_trace_has(trace, HW_DS_STATE_TOP_VALUE) &&
                       hw_trace_has(trace, HW_DS_STATE_MEDIAN) &&
                       hw_trace_has(trace, HW_DS_STATE_MEAN_ABS);
     out->has_norms = out->has_states && hw_trace_has(trace, HW_DS_RESIDUAL_MAX);
     out->has_attention = hw_trace_has(trace, HW_DS_ATTENTION_RECEIVED);
-    if (!out->has_states && !out->has_attention) {
-        return hw_fail(err, HW_INPUT,
-                       "%s: neither state statistics nor attention statistics of tokens (expected "
-                       "state_top_value or attention_received: capture with --record "
-                       "massive,norms,attention)",
-                       hw_trace_path(trace));
+    out->has_neurons = hw_trace_has(trace, HW_DS_ACTIVATIONS_MLP_POST);
+    if (!out->has_states && !out->has_attention && !out->has_neurons) {
+        return hw_measure_require_any(trace, "outliers", err);
     }
     out->is_from_top = out->options.least < RECORDED_LEAST || out->options.ratio < RECORDED_RATIO ||
                        !hw_trace_has(trace, HW_DS_MASSIVE_VALUE);
@@ -277,6 +273,9 @@ static enum hw_status look(struct outliers_work *w, struct hw_error *err) {
     out->layers = axes->layers;
     out->n_heads = axes->n_heads;
     out->heads = axes->heads;
+    out->n_mlp_layers = out->has_neurons ? neurons->n_layers : 0;
+    out->mlp_layers = neurons->layers;
+    out->n_neurons = out->has_neurons ? hw_trace_n_inner(trace, HW_DS_ACTIVATIONS_MLP_POST) : 0;
     w->n_rank = out->has_states ? hw_trace_n_inner(trace, HW_DS_STATE_TOP_VALUE) : 0;
     if (out->has_states && (w->n_rank == 0 || w->n_rank > MAX_RANK)) {
         return hw_fail(err, HW_INPUT, "%s: wrong number of ranks (expected 1 to %d, found %zu)",
@@ -297,7 +296,7 @@ static void keep_chunks(struct hw_trace *trace) {
     static const enum hw_dataset read[] = {HW_DS_ATTENTION_RECEIVED, HW_DS_STATE_TOP_VALUE,
                                            HW_DS_STATE_TOP_POSITION, HW_DS_STATE_MEDIAN,
                                            HW_DS_STATE_TOP_CHANNEL,  HW_DS_STATE_MEAN_ABS,
-                                           HW_DS_RESIDUAL_MAX};
+                                           HW_DS_RESIDUAL_MAX,       HW_DS_ACTIVATIONS_MLP_POST};
     for (size_t i = 0; i < sizeof read / sizeof *read && hw_trace_n_prompts(trace) > 1; i++) {
         hw_trace_keep_chunks(trace, read[i]);
     }
@@ -319,6 +318,9 @@ static enum hw_status compute(struct outliers_work *w, struct hw_error *err) {
     }
     for (size_t i = 0; i < w->out->n_file_prompts && status == HW_OK; i++) {
         status = add_prompt(w, i, err);
+    }
+    if (status == HW_OK) {
+        hw_outliers_rank_neurons(w->out);
     }
     return status;
 }

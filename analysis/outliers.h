@@ -5,8 +5,10 @@
 // and |x| >= 1000 x the lower median of |x| over all tokens and channels of that state. E1 (An et
 // al. 2025, arXiv 2502.06415): token t is an outlier where max_c |x[t, c]| > 1000 x the mean of |x|
 // over all tokens and channels. Mean and median differ by much, so both ratios stand beside both
-// answers. E3: key k of a layer is an attention outlier where the column sum of the map meant over
-// heads is at least .1 T; no division by T - k, so late keys cannot qualify.
+// answers. E2: largest and median |x| of what goes into down_proj, the neurons of the MLP, and the
+// maximum of each neuron over the tokens. E3: key k of a layer is an attention outlier where the
+// column sum of the map meant over heads is at least .1 T; no division by T - k, so late keys
+// cannot qualify.
 //
 // Means are over prompts. All of it depends on the number of tokens T, which is part of the result.
 #ifndef HW_OUTLIERS_H
@@ -26,7 +28,7 @@
 extern "C" {
 #endif
 
-enum { HW_OUTLIERS_TOP = 3 };
+enum { HW_OUTLIERS_TOP = 3, HW_OUTLIERS_NEURONS = 2 };
 
 struct hw_outliers_options {
     double least;           // C1: |x| above it; 100
@@ -59,6 +61,16 @@ struct hw_outlier_layer {
     struct hw_mean top[2]; // largest column sums / T
     struct hw_mean median; // lower median of the column sums / T
     struct hw_mean n_keys; // attention outliers
+};
+
+// The input of down_proj of one layer (E2): [token, neuron] after the nonlinearity and the gate.
+struct hw_outlier_mlp {
+    struct hw_mean top[HW_OUTLIERS_TOP]; // the largest |x|
+    struct hw_mean median;               // lower median of |x|
+    struct hw_mean median_ratio;         // largest |x| / median
+    int32_t neuron[HW_OUTLIERS_NEURONS]; // with the largest neuron_max, the larger first; -1: none
+    double largest;                      // |x|, of all prompts; where:
+    int32_t position;
 };
 
 // One token that carries a massive activation, or is an outlier token, or an attention outlier, or
@@ -94,6 +106,9 @@ struct hw_outliers {
     bool has_attention; // attention_received: E3 and sinks
     bool is_from_top;   // thresholds below those of the recorded table: only the largest few of
                         // every state are known
+    bool has_neurons;   // mlp_post: E2
+    size_t n_spoiled;   // prompts with NaN or infinity in the statistics of a state, which is left
+                        // out of the means of its depth
     size_t n_dropped;   // massive activations beyond the limit of the recorded table
     size_t n_depths;
     const int32_t *depths; // live as long as the trace
@@ -105,6 +120,14 @@ struct hw_outliers {
     struct hw_outlier_layer *by_layer; // [n_layers]
     struct hw_mean *head_share; // [n_layers, n_heads] share of a head's attention on the layer's
                                 // attention outliers
+    size_t n_mlp_layers;        // those of mlp_post
+    const int32_t *mlp_layers;
+    size_t n_neurons;
+    struct hw_outlier_mlp *by_mlp_layer; // [n_mlp_layers]
+    struct hw_mean *neuron_max; // [n_mlp_layers, n_neurons] largest |x| of a prompt's tokens
+    size_t n_mlp_tokens;        // rows of all prompts that E2 is over
+    size_t n_mlp_missing;       // tokens of these prompts that were not recorded
+    size_t n_mlp_spoiled;       // prompts with NaN or infinity; left out of that layer
     // Channels that are among the largest of any state or massive; rising.
     size_t n_channels;
     int32_t *channels;
@@ -118,10 +141,7 @@ struct hw_outliers {
     struct hw_arena arena; // holds the arrays, not the tokens
 };
 
-// The published thresholds.
-void hw_outliers_defaults(struct hw_outliers_options *ret_options);
-
-// HW_INPUT where the capture has neither state statistics nor attention statistics, or is broken.
+// HW_INPUT where the capture has no record that any of this can be computed from, or is broken.
 // The result refers to the trace's axes.
 enum hw_status hw_outliers_compute(struct hw_trace *trace,
                                    const struct hw_outliers_options *options,

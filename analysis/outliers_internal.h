@@ -22,6 +22,11 @@ struct outliers_work {
     float *top;                     // [n_rank]
     int32_t *top_position;          // [n_rank]
     int32_t *top_channel;           // [n_rank]
+    size_t next_row;                // the first row of /activations that is not passed
+    size_t neuron_block;            // rows read at once
+    float *neuron_rows;             // [neuron_block, n_neurons]
+    float *neuron_max;              // [n_neurons] of the running prompt and layer
+    size_t *bins;                   // [65536] counts of bit patterns
     struct hw_outlier_token *notes; // [token] of the running prompt
     bool *is_classed;               // [token] notes[token].token_class is set
 };
@@ -42,6 +47,12 @@ enum hw_status hw_outliers_add_states(struct outliers_work *work, const struct o
 // E3 of one prompt.
 enum hw_status hw_outliers_add_attention(struct outliers_work *work,
                                          const struct outliers_prompt *p, struct hw_error *err);
+// E2 of one prompt; its arrays, of a measuring or of a real arena; and at the end the first
+// neurons.
+void hw_outliers_take_neurons(struct outliers_work *work, struct hw_arena *arena);
+enum hw_status hw_outliers_add_neurons(struct outliers_work *work, const struct outliers_prompt *p,
+                                       struct hw_error *err);
+void hw_outliers_rank_neurons(struct hw_outliers *out);
 // The kind of a token of the running prompt.
 enum hw_status hw_outliers_classify(struct outliers_work *work, const struct outliers_prompt *p,
                                     size_t token, enum hw_token_class *ret_class,

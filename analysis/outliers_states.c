@@ -272,6 +272,7 @@ enum hw_status hw_outliers_add_states(struct outliers_work *w, const struct outl
                                       struct hw_error *err) {
     struct hw_outliers *out = w->out;
     enum hw_status status = out->is_from_top ? HW_OK : add_events(w, p, err);
+    bool is_spoiled = false;
     for (size_t depth = 0; depth < out->n_depths && status == HW_OK; depth++) {
         float median = 0;
         float mean = 0;
@@ -284,10 +285,13 @@ enum hw_status hw_outliers_add_states(struct outliers_work *w, const struct outl
             status =
                 hw_trace_read_f32(w->trace, HW_DS_STATE_MEAN_ABS, depth, p->index, 1, &mean, err);
         }
-        if (status == HW_OK && isfinite(median) && isfinite(mean) && isfinite(w->top[0])) {
+        bool is_finite = isfinite(median) && isfinite(mean) && isfinite(w->top[0]);
+        is_spoiled = is_spoiled || (status == HW_OK && !is_finite);
+        if (status == HW_OK && is_finite) {
             add_report(w, p, depth, median, mean);
             status = out->has_norms ? add_tokens(w, p, depth, mean, err) : HW_OK;
         }
     }
+    out->n_spoiled += is_spoiled;
     return status;
 }

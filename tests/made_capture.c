@@ -29,6 +29,7 @@ static void make_layout(const struct made_capture *made) {
     layout.n_kv_heads = made->n_kv_heads;
     layout.d_model = made->d_model;
     layout.d_head = made->d_head;
+    layout.d_mlp = made->d_mlp;
     layout.n_rank = made->n_rank;
     layout.n_offsets = made->n_offsets;
     layout.span_names = made->span_names;

@@ -16,6 +16,7 @@ struct made_capture {
     size_t n_kv_heads;
     size_t d_model;
     size_t d_head;
+    size_t d_mlp;
     size_t n_rank;
     size_t n_offsets;
     const char *const *span_names; // [n_spans]

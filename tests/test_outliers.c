@@ -50,6 +50,42 @@ static double value_of(enum hw_dataset dataset, int32_t prompt, size_t slab, siz
     }
 }
 
+// Two prompts of 3 and 2 tokens, 2 layers, 4 neurons. In prompt 0 layer 0 the magnitudes are 1 to
+// 12 but for one of 40 (neuron 2 of token 1): lower median 6. Prompt 1: 1 to 8, lower median 4, of
+// which layer 1 has a NaN.
+static double neuron_of(enum hw_dataset dataset, int32_t prompt, size_t slab, size_t row,
+                        size_t i) {
+    double value = (double)(row * 4 + i + 1) * (i % 2 == 0 ? -1 : 1);
+    if (prompt == 1 && slab == 1 && row == 1 && i == 0) {
+        return NAN;
+    }
+    return prompt == 0 && slab == 0 && row == 1 && i == 2 ? -40 : value;
+}
+
+static double spoiled_of(enum hw_dataset dataset, int32_t prompt, size_t slab, size_t row,
+                         size_t i) {
+    return dataset == HW_DS_STATE_TOP_VALUE && prompt == 1 && slab == 2 ? NAN
+           : dataset == HW_DS_STATE_TOP_POSITION                        ? 0
+                                                                        : 1;
+}
+
+static struct hw_trace *open_two(const enum hw_dataset *recorded, size_t n,
+                                 double (*value)(enum hw_dataset, int32_t, size_t, size_t,
+                                                 size_t)) {
+    static const int32_t lengths[] = {3, 2};
+    struct made_capture made = {.n_layers = 2,
+                                .n_heads = 1,
+                                .n_kv_heads = 1,
+                                .n_rank = 2,
+                                .d_mlp = 4,
+                                .n_prompts = 2,
+                                .lengths = lengths,
+                                .recorded = recorded,
+                                .n_recorded = n,
+                                .value = value};
+    return made_capture_open(&made);
+}
+
 static size_t one_event(int32_t prompt) {
     return 1;
 }
@@ -87,10 +123,13 @@ static struct hw_outliers everything(const struct hw_outliers_options *options) 
 }
 
 static struct hw_outliers_options defaults(void) {
-    struct hw_outliers_options options;
-    hw_outliers_defaults(&options);
-    options.least_rows = 1;
-    return options;
+    return (struct hw_outliers_options){.least = 100,
+                                        .ratio = 1000,
+                                        .mean_ratio = 1000,
+                                        .attention_share = .1,
+                                        .epsilon = .3,
+                                        .share = .1,
+                                        .least_rows = 1};
 }
 
 START_TEST(C1_both_tests_and_the_ratio) {
@@ -149,6 +188,55 @@ START_TEST(E1_classes) {
     ck_assert_int_eq(hw_token_class_of(" ,", 2, 5), HW_TOKEN_STRONG);
     ck_assert_int_eq(hw_token_class_of(" river", 6, 5), HW_TOKEN_OTHER);
     ck_assert_int_eq(hw_token_class_of(NULL, 0, 5), HW_TOKEN_UNKNOWN);
+}
+END_TEST
+
+START_TEST(E2_neurons) {
+    static const enum hw_dataset recorded[] = {HW_DS_ACTIVATIONS_MLP_POST};
+    struct hw_trace *trace = open_two(recorded, 1, neuron_of);
+    struct hw_outliers_options options = defaults();
+    struct hw_outliers o;
+    struct hw_error err;
+    ck_assert_msg(hw_outliers_compute(trace, &options, &o, &err) == HW_OK, "%s", err.message);
+    ck_assert(o.has_neurons && !o.has_states && !o.has_attention);
+    ck_assert_uint_eq(o.n_mlp_layers, 2);
+    ck_assert_uint_eq(o.n_neurons, 4);
+    ck_assert_uint_eq(o.n_mlp_tokens, 5);
+    ck_assert_uint_eq(o.n_mlp_missing, 0);
+    const struct hw_outlier_mlp *first = &o.by_mlp_layer[0];
+    ck_assert_double_eq(hw_mean_value(&first->top[0]), (40 + 8) / 2.);
+    ck_assert_double_eq(hw_mean_value(&first->top[1]), (12 + 7) / 2.);
+    ck_assert_double_eq(hw_mean_value(&first->top[2]), (11 + 6) / 2.);
+    ck_assert_double_eq(hw_mean_value(&first->median), (6 + 4) / 2.);
+    ck_assert_double_eq_tol(hw_mean_value(&first->median_ratio), (40 / 6. + 2) / 2, 1e-12);
+    ck_assert_int_eq(first->position, 1);
+    ck_assert_int_eq(first->neuron[0], 2); // maxima 40 and 7, then 12 and 8
+    ck_assert_int_eq(first->neuron[1], 3);
+    ck_assert_double_eq(hw_mean_value(&o.neuron_max[0]), (9 + 5) / 2.);
+    const struct hw_outlier_mlp *second = &o.by_mlp_layer[1];
+    ck_assert_uint_eq(o.n_mlp_spoiled, 1);
+    ck_assert_uint_eq(second->top[0].n, 1); // without the spoiled prompt
+    ck_assert_double_eq(hw_mean_value(&second->median), 6);
+    ck_assert_double_eq(hw_mean_value(&o.neuron_max[4 + 3]), 12);
+    hw_outliers_free(&o);
+    made_capture_close(&trace);
+}
+END_TEST
+
+START_TEST(spoiled_states_are_counted) {
+    static const enum hw_dataset recorded[] = {HW_DS_STATE_TOP_VALUE,   HW_DS_STATE_TOP_POSITION,
+                                               HW_DS_STATE_TOP_CHANNEL, HW_DS_STATE_MEDIAN,
+                                               HW_DS_STATE_MEAN_ABS,    HW_DS_STATE_STD};
+    struct hw_trace *trace = open_two(recorded, 6, spoiled_of);
+    struct hw_outliers_options options = defaults();
+    struct hw_outliers o;
+    struct hw_error err;
+    ck_assert_msg(hw_outliers_compute(trace, &options, &o, &err) == HW_OK, "%s", err.message);
+    ck_assert_uint_eq(o.n_spoiled, 1);
+    ck_assert_uint_eq(o.by_depth[2].median.n, 1);
+    ck_assert_uint_eq(o.by_depth[1].median.n, 2);
+    hw_outliers_free(&o);
+    made_capture_close(&trace);
 }
 END_TEST
 
@@ -259,6 +347,8 @@ int main(void) {
     tcase_add_test(tcase, C1_looser_thresholds_come_from_the_largest_few);
     tcase_add_test(tcase, E1_the_mean_and_the_kinds_of_tokens);
     tcase_add_test(tcase, E1_classes);
+    tcase_add_test(tcase, E2_neurons);
+    tcase_add_test(tcase, spoiled_states_are_counted);
     tcase_add_test(tcase, E3_column_sums_of_A);
     tcase_add_test(tcase, massive_tokens_and_sinks_are_joined);
     tcase_add_test(tcase, either_half_of_the_records_will_do);

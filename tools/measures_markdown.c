@@ -22,8 +22,8 @@ void hw_measures_markdown(FILE *out) {
                   "Which `--record` of a capture serves which measure. This page is printed from "
                   "the table that the program itself\n"
                   "uses (`analysis/measures.c`); the same table words the message where a capture "
-                  "lacks something (outliers has its own). Where two records\n"
-                  "are named, either serves: `attention_vectors` takes room that grows with T, "
+                  "lacks something. Where two records are named,\n"
+                  "either serves: `attention_vectors` takes room that grows with T, "
                   "`attention_maps` with its square, and a\n"
                   "map rebuilt from vectors has the same bits. Formulas and their sources stand in "
                   "the headers of `analysis/`;\n"
@@ -32,10 +32,11 @@ void hw_measures_markdown(FILE *out) {
                   "cap, a window, ALiBi slopes, learned\n"
                   "sink logits or edits, which no model family of this version has, are refused by "
                   "name.\n\n"
-                  "| measure | command | what it says | needs |\n|---|---|---|---|\n");
+                  "The mark is what tables, headers and tests call the definition.\n\n"
+                  "| measure | mark | command | what it says | needs |\n|---|---|---|---|---|\n");
     for (size_t i = 0; i < n; i++) {
-        (void)fprintf(out, "| %s | `headwater %s` | %s | ", measures[i].name, measures[i].command,
-                      measures[i].text);
+        (void)fprintf(out, "| %s | %s | `headwater %s` | %s | ", measures[i].name,
+                      measures[i].section, measures[i].command, measures[i].text);
         print_records(out, &measures[i]);
         (void)fprintf(out, " |\n");
     }

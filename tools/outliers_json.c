@@ -46,6 +46,29 @@ static json_t *depths_json(const struct hw_outliers *o) {
     return list;
 }
 
+static json_t *neurons_json(const struct hw_outliers *o) {
+    json_t *list = json_array();
+    for (size_t l = 0; l < o->n_mlp_layers; l++) {
+        const struct hw_outlier_mlp *of = &o->by_mlp_layer[l];
+        json_t *neurons = json_array();
+        for (size_t i = 0; i < HW_OUTLIERS_NEURONS && of->neuron[i] >= 0; i++) {
+            size_t cell = l * o->n_neurons + (size_t)of->neuron[i];
+            (void)json_array_append_new(
+                neurons, json_pack("{s:i, s:o}", "neuron", of->neuron[i], "max",
+                                   hw_json_real(hw_mean_value(&o->neuron_max[cell]))));
+        }
+        (void)json_array_append_new(
+            list, json_pack("{s:i, s:[o, o, o], s:o, s:o, s:i, s:o}", "layer", o->mlp_layers[l],
+                            "top", hw_json_real(hw_mean_value(&of->top[0])),
+                            hw_json_real(hw_mean_value(&of->top[1])),
+                            hw_json_real(hw_mean_value(&of->top[2])), "median",
+                            hw_json_real(hw_mean_value(&of->median)), "median_ratio",
+                            hw_json_real(hw_mean_value(&of->median_ratio)), "position",
+                            of->position, "neurons", neurons));
+    }
+    return list;
+}
+
 static json_t *weights_json(const struct hw_outliers_report *r) {
     json_t *list = json_array();
     for (size_t l = 0; l < r->n_weight_layers; l++) {
@@ -94,10 +117,11 @@ json_t *hw_outliers_json(const struct hw_outliers_report *r, const struct hw_res
     const struct hw_outliers *o = r->outliers;
     json_t *document = hw_result_json(result);
     json_t *rows = json_pack(
-        "{s:[I, I], s:{s:I, s:I, s:I}, s:o, s:o, s:o, s:o}", "T", (json_int_t)o->min_tokens,
+        "{s:[I, I], s:{s:I, s:I, s:I}, s:o, s:o, s:o, s:o, s:o}", "T", (json_int_t)o->min_tokens,
         (json_int_t)o->max_tokens, "massive_and_sinks", "both", (json_int_t)o->n_both,
         "massive_only", (json_int_t)o->n_massive_only, "sink_only", (json_int_t)o->n_sink_only,
-        "tokens", tokens_json(r), "depths", o->has_states ? depths_json(o) : json_null(), "weights",
+        "tokens", tokens_json(r), "depths", o->has_states ? depths_json(o) : json_null(), "neurons",
+        o->has_neurons ? neurons_json(o) : json_null(), "weights",
         r->weights != NULL ? weights_json(r) : json_null(), "heads", heads_json(o));
     if (rows == NULL || json_object_update(document, rows) != 0) {
         json_decref(document);

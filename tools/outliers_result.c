@@ -73,6 +73,12 @@ static void add_options(struct filling *f) {
     hw_result_set_integer(f->result, "T_min", (int64_t)o->min_tokens);
     hw_result_set_integer(f->result, "T_max", (int64_t)o->max_tokens);
     hw_result_set_integer(f->result, "dropped", (int64_t)o->n_dropped);
+    hw_result_set_integer(f->result, "spoiled", (int64_t)o->n_spoiled);
+    if (o->has_neurons) {
+        hw_result_set_integer(f->result, "mlp_tokens", (int64_t)o->n_mlp_tokens);
+        hw_result_set_integer(f->result, "mlp_tokens_missing", (int64_t)o->n_mlp_missing);
+        hw_result_set_integer(f->result, "mlp_spoiled", (int64_t)o->n_mlp_spoiled);
+    }
     hw_result_set_integer(f->result, "from_largest_only", o->is_from_top);
 }
 
@@ -287,6 +293,68 @@ static void add_layers(struct filling *f) {
     }
 }
 
+static void add_mlp_tops(struct filling *f) {
+    static const int32_t ranks[HW_OUTLIERS_TOP] = {0, 1, 2};
+    const struct hw_outliers *o = f->o;
+    size_t n = o->n_mlp_layers * HW_OUTLIERS_TOP;
+    struct hw_mean *means = take(f, n, sizeof *means);
+    struct hw_result_field field = {"mlp_top",
+                                    HW_RESULT_REAL,
+                                    {"mlp_layer", "rank"},
+                                    "largest magnitudes",
+                                    "1",
+                                    "Mean over prompts of the largest |x| of the input of down."};
+    if (!o->has_states) { // else it is there
+        hw_result_axis(f->result, "rank", HW_OUTLIERS_TOP, ranks, NULL, "rank, the largest first");
+    }
+    for (size_t i = 0; i < n && means != NULL; i++) {
+        means[i] = o->by_mlp_layer[i / HW_OUTLIERS_TOP].top[i % HW_OUTLIERS_TOP];
+    }
+    if (f->status == HW_OK) {
+        f->status = hw_result_add_means(f->result, &field, means, n, 1, f->err);
+    }
+    free(means);
+}
+
+static void add_neurons(struct filling *f) {
+    const struct hw_outliers *o = f->o;
+    struct hw_result_field median = {
+        "mlp_median",  HW_RESULT_REAL,
+        {"mlp_layer"}, "median magnitude",
+        "1",           "Mean over prompts of the lower median of |x|."};
+    struct hw_result_field ratio = {"mlp_median_ratio",
+                                    HW_RESULT_REAL,
+                                    {"mlp_layer"},
+                                    "largest magnitude over the median",
+                                    "1",
+                                    "Mean over prompts of max |x| / median |x|."};
+    struct hw_result_field max = {"neuron_max",
+                                  HW_RESULT_REAL,
+                                  {"mlp_layer", "neuron"},
+                                  "largest magnitude of the neuron",
+                                  "1",
+                                  "Mean over prompts of the maximum over tokens of |x|."};
+    if (!o->has_neurons) {
+        return;
+    }
+    hw_result_axis(f->result, "mlp_layer", o->n_mlp_layers, o->mlp_layers, NULL,
+                   "layer of the recorded neurons");
+    int32_t *numbers = take(f, o->n_neurons, sizeof *numbers);
+    for (size_t i = 0; i < o->n_neurons && numbers != NULL; i++) {
+        numbers[i] = (int32_t)i;
+    }
+    hw_result_axis(f->result, "neuron", o->n_neurons, numbers, NULL, "neuron of the MLP");
+    free(numbers);
+    add_mlp_tops(f);
+    add_members(f, &median, &o->by_mlp_layer[0].median, o->n_mlp_layers, sizeof *o->by_mlp_layer);
+    add_members(f, &ratio, &o->by_mlp_layer[0].median_ratio, o->n_mlp_layers,
+                sizeof *o->by_mlp_layer);
+    if (f->status == HW_OK) {
+        f->status = hw_result_add_means(f->result, &max, o->neuron_max,
+                                        o->n_mlp_layers * o->n_neurons, 1, f->err);
+    }
+}
+
 static void add_tokens(struct filling *f) {
     const struct hw_outliers *o = f->o;
     const char **kinds = take(f, o->n_tokens, sizeof *kinds);
@@ -369,8 +437,8 @@ static void add_weights(struct filling *f) {
 enum hw_status hw_outliers_fill(const struct hw_outliers_report *report, struct hw_result *result,
                                 struct hw_error *err) {
     struct filling f = {report, report->outliers, result, HW_OK, err};
-    static void (*const steps[])(struct filling *) = {add_options, add_depths, add_channels,
-                                                      add_layers,  add_tokens, add_weights};
+    static void (*const steps[])(struct filling *) = {
+        add_options, add_depths, add_channels, add_layers, add_neurons, add_tokens, add_weights};
     for (size_t i = 0; i < sizeof steps / sizeof *steps && f.status == HW_OK; i++) {
         steps[i](&f);
     }

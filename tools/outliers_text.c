@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "analysis/measures.h"
+#include "tools/help.h"
 #include "tools/outliers_report.h"
 #include "tools/report.h"
 #include "tools/table_numbers.h"
@@ -26,6 +28,17 @@ static void print_head(const struct hw_outliers_report *r) {
     }
 }
 
+// A table that the capture has no records for.
+static void print_missing(const struct hw_outliers_report *r, const char *what,
+                          const char *measure) {
+    char text[HW_MEASURE_MISSING_BYTES];
+    char line[HW_MEASURE_MISSING_BYTES + 100];
+    hw_measure_missing(r->trace, measure, text, sizeof text);
+    (void)snprintf(line, sizeof line, "%s: %s", what, text);
+    (void)fputc('\n', stdout);
+    hw_help_wrap(stdout, line, 0, 0, HW_HELP_COLUMNS);
+}
+
 static void cell_share(struct hw_table *table, double share) {
     hw_table_number(table, "%.0f%%", 100 * share);
 }
@@ -41,8 +54,7 @@ static enum hw_status print_depths(const struct hw_outliers_report *r, struct hw
         hw_table_open("depth|top 1|top 2|top 3|median|/median|C1|/mean|E1|at|channel");
     if (!o->has_states) {
         hw_table_close(&table);
-        (void)printf("\nmassive activations: need the largest values of every state (--record "
-                     "massive)\n");
+        print_missing(r, "massive activations", "massive_activations");
         return HW_OK;
     }
     for (size_t d = 0; d < o->n_depths; d++) {
@@ -69,6 +81,10 @@ static enum hw_status print_depths(const struct hw_outliers_report *r, struct hw
         (void)fputs("  looser than what was recorded: only the largest few values of every state "
                     "are known\n",
                     stdout);
+    }
+    if (o->n_spoiled > 0) {
+        (void)printf("  NaN or infinity in the states of %zu prompt%s: left out where it is\n",
+                     o->n_spoiled, o->n_spoiled == 1 ? "" : "s");
     }
     if (o->n_dropped > 0) {
         (void)printf("  %zu massive activations were dropped when they were recorded\n",
@@ -192,8 +208,7 @@ static enum hw_status print_channels(const struct hw_outliers_report *r, struct 
 static enum hw_status print_layers(const struct hw_outliers_report *r, struct hw_error *err) {
     const struct hw_outliers *o = r->outliers;
     if (!o->has_attention) {
-        (void)printf("\nattention outliers: need attention statistics of single tokens (--record "
-                     "attention)\n");
+        print_missing(r, "attention outliers", "attention_outliers");
         return HW_OK;
     }
     struct hw_table *table = hw_table_open("layer|outlier keys|largest|second|median");
@@ -209,6 +224,47 @@ static enum hw_status print_layers(const struct hw_outliers_report *r, struct hw
         "heads; keys with at least %g are outliers (E3)\n",
         o->options.attention_share);
     return hw_table_end(&table, o->n_layers, err);
+}
+
+// E2: the input of down_proj.
+static enum hw_status print_neurons(const struct hw_outliers_report *r, struct hw_error *err) {
+    const struct hw_outliers *o = r->outliers;
+    if (!o->has_neurons) {
+        print_missing(r, "neurons", "neuron_outliers");
+        return HW_OK;
+    }
+    struct hw_table *table =
+        hw_table_open("layer|top 1|top 2|top 3|median|/median|at|neuron|max|second|max");
+    for (size_t l = 0; l < o->n_mlp_layers; l++) {
+        const struct hw_outlier_mlp *of = &o->by_mlp_layer[l];
+        hw_table_cell(table, "%" PRId32, o->mlp_layers[l]);
+        for (size_t i = 0; i < HW_OUTLIERS_TOP; i++) {
+            cell_size(table, hw_mean_value(&of->top[i]));
+        }
+        hw_table_mean(table, "%.3g", &of->median);
+        hw_table_mean(table, "%.0f", &of->median_ratio);
+        hw_table_number(table, "%.0f", of->position >= 0 ? of->position : NAN);
+        for (size_t i = 0; i < HW_OUTLIERS_NEURONS; i++) {
+            int32_t neuron = of->neuron[i];
+            const struct hw_mean *max = &o->neuron_max[l * o->n_neurons + (size_t)neuron];
+            hw_table_number(table, "%.0f", neuron >= 0 ? neuron : NAN);
+            cell_size(table, neuron >= 0 ? hw_mean_value(max) : NAN);
+        }
+    }
+    (void)fputs(
+        "\nneurons by layer (E2): largest magnitudes and median of the input of down_proj,\n"
+        "position of the largest; the two neurons with the largest maximum over tokens\n",
+        stdout);
+    enum hw_status status = hw_table_end(&table, o->n_mlp_layers, err);
+    if (o->n_mlp_missing > 0) {
+        (void)printf("  over the %zu tokens that were recorded (--positions), of %zu\n",
+                     o->n_mlp_tokens, o->n_mlp_tokens + o->n_mlp_missing);
+    }
+    if (o->n_mlp_spoiled > 0) {
+        (void)printf("  NaN or infinity in the neurons of %zu prompt%s: left out where it is\n",
+                     o->n_mlp_spoiled, o->n_mlp_spoiled == 1 ? "" : "s");
+    }
+    return status;
 }
 
 static enum hw_status print_weights(const struct hw_outliers_report *r, struct hw_error *err) {
@@ -248,6 +304,9 @@ enum hw_status hw_outliers_print(const struct hw_outliers_report *r, struct hw_e
         }
         if (status == HW_OK) {
             status = print_layers(r, err);
+        }
+        if (status == HW_OK) {
+            status = print_neurons(r, err);
         }
     }
     return status == HW_OK ? print_weights(r, err) : status;

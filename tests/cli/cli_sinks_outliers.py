@@ -28,6 +28,7 @@ SINKS = ("alpha dormancy dormancy_trigger entropy_row entropy_column logit_gap d
 OUTLIERS = ("state_top state_median state_mean_abs median_ratio mean_ratio column_sum_first column_sum_second "
             "column_sum_median attention_outlier_share").split()
 WEIGHTS = "weight_row_ratio weight_column_ratio down_ratio_median".split()
+NEURONS = "mlp_top mlp_median mlp_median_ratio".split()
 COUNTS = "massive_count massive_prompts".split()
 
 
@@ -53,7 +54,7 @@ class Model:
             for i, prompt in enumerate(golden["prompts"]):
                 file.write(json.dumps({"name": f"p{i}", **prompt}) + "\n")
         self.run("capture", "--quiet", "--model", model, "--prompts", "prompts.jsonl", "--add-bos", "no", "--record",
-                 "default,attention_vectors", "--out", "run.h5", *options)
+                 "default,attention_vectors,mlp_post", "--out", "run.h5", *options)
 
     def run(self, *command):
         done = subprocess.run([self.program, *map(str, command)], cwd=self.folder, env=ENVIRONMENT, timeout=TIMEOUT_S,
@@ -116,6 +117,17 @@ def check_outliers(name, model, golden):
                   for a, b in zip(rows.get(t, (0, 0, 0)), wanted.get(t, (0, 0, 0))))
         check(f"{name}: tokens that carry outliers, prompt {i}",
               [] if wanted and off <= expected["slack"] else [f"{off} counts differ of {len(wanted)} tokens"])
+    neurons = golden["neurons"]
+    for figure in NEURONS:
+        check(f"{name}: {figure} is that of its definition", differs(figure, found[figure], neurons[figure]))
+    maxima = found["neuron_max"]
+    best = np.argsort(-maxima, axis=1, kind="stable")[:, :2]
+    check(f"{name}: the first neurons of every layer", best.tolist() == neurons["first_neurons"])
+    check(f"{name}: and their maxima", differs("neuron_max", np.take_along_axis(maxima, best, 1), neurons["first_maxima"]))
+    check(f"{name}: mean of the maxima of the neurons", differs("neuron_max", maxima.mean(1), neurons["mean_maximum"]))
+    rows = json.loads(model.run("outliers", "--json", *options, "run.h5"))["neurons"]
+    check(f"{name}: the first neurons are those of the JSON",
+          [[n["neuron"] for n in row["neurons"]] for row in rows] == neurons["first_neurons"])
     for figure in WEIGHTS:
         check(f"{name}: {figure}", differs(figure, found[figure], golden["weights"][figure]))
 

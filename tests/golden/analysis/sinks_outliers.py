@@ -43,11 +43,25 @@ def others(values, is_sink):
     return values[..., chosen].mean(-1)
 
 
+def down_projections(model):
+    family = FAMILIES[model.config.model_type]
+    name = "down_proj" if model.config.model_type == "llama" else "c_proj"
+    blocks = getattr(getattr(model, family.base), family.blocks)
+    return [getattr(getattr(block, family.mlp), name) for block in blocks]
+
+
 class Prompt:
     """The sites of one prompt: maps [L, H, T, T] and what is computed from them."""
 
     def __init__(self, model, ids):
+        self.neurons = []  # the input of down_proj, L times [T, N]
+        hooks = [
+            m.register_forward_pre_hook(lambda m, args: self.neurons.append(args[0][0].numpy().copy()))
+            for m in down_projections(model)
+        ]
         sites = run(model, ids, lambda site, layer, t: t if site in SITES else None)
+        for hook in hooks:
+            hook.remove()
         self.T = len(ids)
         self.ids = np.array(ids)
         self.maps = sites["pattern"]
@@ -235,6 +249,23 @@ def outliers_of(prompts, least, ratio, mean_ratio, n_rank=8, share=0.1):
     )
 
 
+def neurons_of(prompts):
+    """E2: three largest and lower median of |x| by layer, and the maximum of each neuron over the
+    tokens; of the maxima their mean by layer and the two largest with their neurons."""
+    n_layers = len(prompts[0].neurons)
+    sizes = [[np.abs(x) for x in p.neurons] for p in prompts]
+    maxima = np.mean([[x.max(0) for x in of] for of in sizes], 0)
+    best = np.argsort(-maxima, 1, kind="stable")[:, :2]
+    return dict(
+        mlp_top=np.mean([[np.sort(x, None)[:-4:-1] for x in of] for of in sizes], 0),
+        mlp_median=np.mean([[lower_median(x) for x in of] for of in sizes], 0),
+        mlp_median_ratio=np.mean([[x.max() / lower_median(x) for x in of] for of in sizes], 0),
+        first_neurons=best,
+        first_maxima=[maxima[l, best[l]] for l in range(n_layers)],
+        mean_maximum=maxima.mean(1),
+    )
+
+
 def ratios(w):
     w = np.abs(w.double().numpy())
     return [w.max(1) / (w.mean(1) + 1e-8), w.max(0) / (w.mean(0) + 1e-8)]
@@ -282,6 +313,7 @@ def golden(model, prompts, domains, triggers, cosine, thresholds):
         thresholds=thresholds,
         sinks=sinks_of(looked, domains, triggers, cosine),
         outliers=outliers_of(looked, *thresholds),
+        neurons=neurons_of(looked),
         weights=weights_of(model),
     )
 
