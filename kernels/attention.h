@@ -121,7 +121,8 @@ struct hw_attention_change {
     size_t n_recent;
     // WINDOW in cache form: where not NULL, [n_queries, n_heads, d_head] with rows q_stride floats
     // apart, the queries turned to their place in the cache; the first n_sinks keys are scored with
-    // these.
+    // these. Whoever runs makes them where is_cache_form is set; the op looks at the pointer only.
+    bool is_cache_form;
     const float *q_sinks;
 };
 

@@ -34,7 +34,7 @@ struct hw_write {
 struct hw_layer_changes {
     const struct hw_write *writes;
     size_t n_writes;
-    const struct hw_attention_change *attention;
+    struct hw_attention_change *attention; // whoever runs sets q_sinks of windows in cache form
     size_t n_attention;
 };
 
