@@ -27,6 +27,8 @@ struct distances_work {
     size_t unit_stride;
     size_t row_capacity; // most rows that a part can have
     size_t *row_at;      // [row_capacity]
+    double *of_prompt;   // [n_heads, n_heads] of the running prompt, below the diagonal
+    bool is_bad;         // a row of the running prompt is not sound
     double *sums;        // [n_heads, row_capacity] sum p ln p
     size_t n_tokens;
     size_t n_looked_at;
@@ -45,7 +47,7 @@ void hw_distances_smooth(const float *row, size_t n, size_t n_tokens, float *ret
     }
 }
 
-static double sum_x_log_x(const float *x, size_t n) {
+double hw_distances_sum(const float *x, size_t n) {
     double sum = 0;
     for (size_t j = 0; j < n; j++) {
         sum += x[j] * log(x[j]);
@@ -62,8 +64,9 @@ static double sum_mixed(const float *p, const float *q, size_t n) {
     return sum;
 }
 
-double hw_distances_divergence(const float *p, const float *q, size_t n) {
-    return .5 * (sum_x_log_x(p, n) + sum_x_log_x(q, n)) - sum_mixed(p, q, n);
+double hw_distances_divergence(const float *p, const float *q, size_t n, double p_sum,
+                               double q_sum) {
+    return .5 * (p_sum + q_sum) - sum_mixed(p, q, n);
 }
 
 static size_t n_looked_at(const struct hw_distances_options *options, size_t n_tokens) {
@@ -133,10 +136,14 @@ static enum hw_status add_block(void *self, const struct hw_map_block *block,
         if (query < block->first_row || query >= block->first_row + block->n_rows) {
             continue;
         }
+        bool is_sound = hw_map_row_is_sound(
+            block->rows + (query - block->first_row) * block->stride, query + 1);
         float *row = w->part + u * w->unit_stride + w->row_at[r - w->first];
         hw_distances_smooth(block->rows + (query - block->first_row) * block->stride, query + 1,
                             w->n_tokens, row);
-        w->sums[u * w->row_capacity + r - w->first] = sum_x_log_x(row, query + 1);
+        w->sums[u * w->row_capacity + r - w->first] =
+            is_sound ? hw_distances_sum(row, query + 1) : NAN;
+        w->is_bad = w->is_bad || !is_sound;
     }
     return HW_OK;
 }
@@ -168,11 +175,12 @@ static void add_part(struct distances_work *w) {
             for (size_t r = w->first; r < w->end; r++) {
                 size_t i = r - w->first;
                 size_t n_keys = hw_distances_row(r, w->n_looked_at, w->n_tokens) + 1;
-                sum += .5 * (w->sums[u * w->row_capacity + i] + w->sums[v * w->row_capacity + i]) -
-                       sum_mixed(w->part + u * w->unit_stride + w->row_at[i],
-                                 w->part + v * w->unit_stride + w->row_at[i], n_keys);
+                sum += hw_distances_divergence(w->part + u * w->unit_stride + w->row_at[i],
+                                               w->part + v * w->unit_stride + w->row_at[i], n_keys,
+                                               w->sums[u * w->row_capacity + i],
+                                               w->sums[v * w->row_capacity + i]);
             }
-            w->out->distance[u * n + v] += scale * sum;
+            w->of_prompt[u * n + v] += scale * sum;
         }
     }
 }
@@ -192,6 +200,24 @@ static void choose_part(struct distances_work *w) {
     }
 }
 
+// What the pairs have in this prompt: into the sums, and a row of it into the means over prompts.
+static void end_prompt(struct distances_work *w) {
+    struct hw_distances *out = w->out;
+    size_t n = out->n_heads;
+    for (size_t u = 1; u < n; u++) {
+        for (size_t v = 0; v < u; v++) {
+            double sum = w->of_prompt[u * n + v];
+            out->distance[u * n + v] += sum;
+            if (isfinite(sum)) {
+                hw_mean_add(&out->per_row[u * n + v], sum / (double)w->n_tokens);
+            }
+        }
+    }
+    out->n_bad_prompts += w->is_bad;
+    w->is_bad = false;
+    memset(w->of_prompt, 0, n * n * sizeof *w->of_prompt);
+}
+
 static enum hw_status add_prompt(struct distances_work *w, size_t prompt, struct hw_error *err) {
     w->n_tokens = count_tokens(w, prompt);
     w->n_looked_at = n_looked_at(w->options, w->n_tokens);
@@ -202,6 +228,9 @@ static enum hw_status add_prompt(struct distances_work *w, size_t prompt, struct
         if (status == HW_OK) {
             add_part(w);
         }
+    }
+    if (status == HW_OK && w->n_tokens > 0) {
+        end_prompt(w);
     }
     return status;
 }
@@ -220,6 +249,8 @@ static void take_arrays(struct distances_work *w, struct hw_arena *arena) {
     out->layers = hw_arena_take(arena, out->n_heads, sizeof *out->layers);
     out->heads = hw_arena_take(arena, out->n_heads, sizeof *out->heads);
     out->distance = hw_arena_take(arena, out->n_heads * out->n_heads, sizeof *out->distance);
+    out->per_row = hw_arena_take(arena, out->n_heads * out->n_heads, sizeof *out->per_row);
+    w->of_prompt = hw_arena_take(arena, out->n_heads * out->n_heads, sizeof *w->of_prompt);
     w->unit = hw_arena_take(arena, n_cells, sizeof *w->unit);
     w->is_wanted = hw_arena_take(arena, hw_map_source_n_heads(w->maps), sizeof *w->is_wanted);
     w->part = hw_arena_take(arena, n_values, sizeof *w->part);
@@ -292,6 +323,7 @@ enum hw_status hw_distances_compute(struct hw_trace *trace,
     for (size_t u = 0; u < n; u++) {
         for (size_t v = 0; v < u; v++) {
             distances.distance[v * n + u] = distances.distance[u * n + v];
+            distances.per_row[v * n + u] = distances.per_row[u * n + v];
         }
     }
     *ret_distances = distances;

@@ -16,6 +16,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "analysis/mean.h"
 #include "formats/trace_reader.h"
 #include "kernels/arena.h"
 #include "kernels/status.h"
@@ -47,10 +48,13 @@ struct hw_distances_work {
 struct hw_distances {
     struct hw_distances_work work;
     size_t n_heads;
-    int32_t *layers; // [n_heads] numbers of the model
-    int32_t *heads;  // [n_heads]
-    double
-        *distance; // [n_heads, n_heads] symmetric, 0 on the diagonal; nats, summed over n_all_rows
+    int32_t *layers;  // [n_heads] numbers of the model
+    int32_t *heads;   // [n_heads]
+    double *distance; // [n_heads, n_heads] symmetric, 0 on the diagonal; nats, summed over
+                      // n_all_rows; NaN where a map of the two has weights that are negative
+    struct hw_mean *per_row; // [n_heads, n_heads] symmetric: nats a row of a prompt, mean over the
+                             // prompts in which both maps are sound; nothing on the diagonal
+    size_t n_bad_prompts;    // with a map that is not
     struct hw_arena arena;
 };
 
@@ -65,8 +69,11 @@ void hw_distances_free(struct hw_distances *distances);
 // Row r of n_looked_at out of n_tokens: all of them in order, or evenly spread.
 size_t hw_distances_row(size_t r, size_t n_looked_at, size_t n_tokens);
 
-// The divergence of two smoothed rows of n keys.
-double hw_distances_divergence(const float *p, const float *q, size_t n);
+// Sum of x ln x.
+double hw_distances_sum(const float *x, size_t n);
+// The divergence of two smoothed rows of n keys with these sums.
+double hw_distances_divergence(const float *p, const float *q, size_t n, double p_sum,
+                               double q_sum);
 // Smooths the first n keys of a row of a prompt of n_tokens.
 void hw_distances_smooth(const float *row, size_t n, size_t n_tokens, float *ret_row);
 

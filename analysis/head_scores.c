@@ -20,7 +20,8 @@ void hw_head_scores_take(struct hw_head_scores *scores, struct hw_arena *arena) 
 
 void hw_head_scores_add(struct hw_head_scores *scores, size_t measure, size_t cell, double value) {
     size_t i = measure * scores->n_layers * scores->n_heads + cell;
-    if (isnan(value)) {
+    if (!isfinite(value)) {
+        scores->n_infinite += isinf(value) != 0;
         return;
     }
     hw_mean_add(&scores->running[i], value);

@@ -1,7 +1,8 @@
 // Numbers of every head, by measure: means over prompts with their standard errors.
 //
 // Each prompt gives at most one value for a measure and head; a prompt whose value is NaN (the head
-// was not recorded, the capture lacks what the measure needs) is left out and not counted.
+// was not recorded, the capture lacks what the measure needs) is left out and not counted; so is
+// one whose value is infinite, which no sound capture has.
 #ifndef HW_HEAD_SCORES_H
 #define HW_HEAD_SCORES_H
 
@@ -21,6 +22,7 @@ struct hw_head_scores {
     size_t n_layers;
     size_t n_heads;
     struct hw_mean *running; // [measure, layer, head], what was added
+    size_t n_infinite;       // values left out for that
     double *mean; // [measure, layer, head] from _finish on; NaN where no prompt has a value
     double *se;   // of the mean; NaN for fewer than two
     int64_t *n;   // prompts with a value

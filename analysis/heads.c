@@ -212,6 +212,7 @@ static void finish(struct heads_work *w) {
     size_t n_cells = out->n_layers * out->n_heads;
     hw_head_scores_finish(&out->scores);
     hw_head_scores_finish(&out->offsets);
+    out->n_infinite = out->scores.n_infinite + out->offsets.n_infinite;
     for (size_t cell = 0; cell < n_cells; cell++) {
         if (!hw_heads_is_wanted(out, layout, cell / out->n_heads, cell % out->n_heads)) {
             for (size_t m = 0; m < out->n_measures; m++) {

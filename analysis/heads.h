@@ -91,6 +91,9 @@ struct hw_heads {
     double map_error; // see hw_map_source_error
     size_t n_prompts; // counted: not failed and at least two tokens
     size_t n_skipped;
+    // What a sound capture does not have, left out of the means:
+    size_t n_infinite; // values of prompts that are infinite
+    size_t n_bad_maps; // maps of prompts and heads with weights that are negative or not finite
     size_t min_tokens; // T of the counted prompts
     size_t max_tokens;
     size_t n_layers;
@@ -124,6 +127,7 @@ struct hw_heads_map_sums {
     double sparse;           // entries below 1 % of their row's maximum
     double entries;          // T (T + 1) / 2
     size_t n_rows;
+    bool is_bad; // a weight is negative or not finite; what was summed means nothing
 };
 struct hw_heads_row_options {
     size_t n_tokens; // T
@@ -134,13 +138,6 @@ struct hw_heads_row_options {
 // out, and so are keys.
 void hw_heads_add_rows(const struct hw_heads_row_options *options, const float *rows, size_t stride,
                        size_t first_row, size_t n_rows, struct hw_heads_map_sums *sums);
-
-// Normalised entropies (D5): rows, H[i] / ln(i + 1) with the row scaled to sum 1, mean over rows,
-// row 0 counts 0; columns, H[k] / ln(T - k), the largest, the last counts 0. Values stand `stride`
-// apart: of row entropies and row sums, or of column entropies.
-double hw_heads_normalised_rows(const float *entropy, const float *row_sum, size_t stride,
-                                size_t n_tokens);
-double hw_heads_normalised_columns(const float *entropy, size_t stride, size_t n_tokens);
 
 #ifdef __cplusplus
 }

@@ -62,6 +62,11 @@ static void add_row(const struct hw_heads_row_options *o, const float *row, size
                     struct hw_heads_map_sums *sums) {
     size_t n_tokens = o->n_tokens;
     size_t n_seen = query + 1;
+    sums->n_rows++;
+    sums->is_bad = sums->is_bad || !hw_map_row_is_sound(row, n_seen);
+    if (sums->is_bad) {
+        return;
+    }
     double rest = .0001 / (double)n_tokens;
     double entropy = -(double)(n_tokens - n_seen) * rest * log(rest);
     float largest = 0;
@@ -78,7 +83,6 @@ static void add_row(const struct hw_heads_row_options *o, const float *row, size
     sums->top_p += (double)count_top(row, n_seen, o->top_p, o->scratch);
     sums->sparse += (double)n_sparse;
     sums->entries += (double)n_seen;
-    sums->n_rows++;
 }
 
 void hw_heads_add_rows(const struct hw_heads_row_options *options, const float *rows, size_t stride,
@@ -133,7 +137,8 @@ enum hw_status hw_heads_add_maps(struct heads_work *work, size_t prompt, struct 
         }
         for (size_t h = 0; h < n_map_heads; h++) {
             const struct hw_heads_map_sums *sums = &work->sums[h];
-            if (!work->is_wanted[h] || sums->n_rows == 0) {
+            out->n_bad_maps += sums->is_bad;
+            if (!work->is_wanted[h] || sums->n_rows == 0 || sums->is_bad) {
                 continue;
             }
             size_t cell = layer * out->n_heads +

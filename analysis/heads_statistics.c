@@ -3,31 +3,8 @@
 #include <string.h>
 
 #include "analysis/heads_internal.h"
+#include "analysis/normalised_entropy.h"
 #include "analysis/repeats.h"
-
-double hw_heads_normalised_rows(const float *entropy, const float *row_sum, size_t stride,
-                                size_t n_tokens) {
-    double sum = 0;
-    for (size_t i = 1; i < n_tokens; i++) {
-        double s = row_sum[i * stride];
-        // H of A / s from H of A. An empty row has entropy 0.
-        double scaled = s == 0 ? 0 : entropy[i * stride] / s + log(s);
-        sum += scaled / log((double)(i + 1));
-    }
-    return sum / (double)n_tokens;
-}
-
-double hw_heads_normalised_columns(const float *entropy, size_t stride, size_t n_tokens) {
-    double largest = 0;
-    for (size_t k = 0; k + 1 < n_tokens; k++) {
-        double h = entropy[k * stride] / log((double)(n_tokens - k));
-        largest = isnan(h) ? h : fmax(largest, h);
-        if (isnan(h)) {
-            return h;
-        }
-    }
-    return largest;
-}
 
 // Adds measure by measure the means over rows that the capture holds for every prompt.
 static enum hw_status add_means(struct heads_work *w, size_t prompt, size_t layer,
@@ -138,9 +115,8 @@ static enum hw_status add_rows(struct heads_work *w, size_t prompt, size_t layer
                                    n_tokens, w->row_sums, err);
     }
     for (size_t head = 0; head < n_heads && status == HW_OK; head++) {
-        hw_head_scores_add(
-            &out->scores, HW_HEADS_ENTROPY_NORMALISED, layer * n_heads + head,
-            hw_heads_normalised_rows(w->rows + head, w->row_sums + head, n_heads, n_tokens));
+        hw_head_scores_add(&out->scores, HW_HEADS_ENTROPY_NORMALISED, layer * n_heads + head,
+                           hw_entropy_rows(w->rows + head, w->row_sums + head, n_heads, n_tokens));
     }
     if (status == HW_OK) {
         status = hw_trace_read_f32(w->trace, HW_DS_ATTENTION_RECEIVED_ENTROPY, layer,
@@ -148,7 +124,7 @@ static enum hw_status add_rows(struct heads_work *w, size_t prompt, size_t layer
     }
     for (size_t head = 0; head < n_heads && status == HW_OK; head++) {
         hw_head_scores_add(&out->scores, HW_HEADS_COLUMN_ENTROPY, layer * n_heads + head,
-                           hw_heads_normalised_columns(w->rows + head, n_heads, n_tokens));
+                           hw_entropy_columns(w->rows + head, n_heads, n_tokens));
     }
     return status;
 }

@@ -463,3 +463,11 @@ enum hw_status hw_map_source_walk(struct hw_map_source *source, size_t prompt, s
     }
     return status;
 }
+
+bool hw_map_row_is_sound(const float *row, size_t n) {
+    bool is_sound = true;
+    for (size_t j = 0; j < n; j++) {
+        is_sound &= row[j] >= 0 && row[j] <= FLT_MAX; // false for NaN
+    }
+    return is_sound;
+}

@@ -82,6 +82,9 @@ enum hw_status hw_map_source_walk(struct hw_map_source *source, size_t prompt, s
                                   const bool *is_wanted, hw_map_visit_fn visit, void *self,
                                   struct hw_error *err);
 
+// Whether the weights row[0 .. n) are what a softmax gives: none negative, all finite.
+bool hw_map_row_is_sound(const float *row, size_t n);
+
 #ifdef __cplusplus
 }
 #endif

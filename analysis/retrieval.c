@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "analysis/mean.h"
 #include "analysis/measures.h"
 #include "analysis/retrieval_internal.h"
 #include "kernels/size.h"
@@ -219,21 +220,16 @@ static void finish(struct hw_retrieval *out) {
     size_t n_cells = out->n_layers * out->n_heads;
     for (size_t i = 0; i < n_cells * HW_RETRIEVAL_N_MEASURES; i++) {
         const double *scores = out->trial_score + score_at(out, i / n_cells, 0, 0, 0) + i % n_cells;
-        double sum = 0, squares = 0;
-        size_t n = 0;
+        struct hw_mean mean = {0};
         for (size_t p = 0; p < out->n_prompts; p++) {
-            sum += isnan(scores[p * n_cells]) ? 0 : scores[p * n_cells];
-            n += !isnan(scores[p * n_cells]);
+            if (!isnan(scores[p * n_cells])) {
+                hw_mean_add(&mean, scores[p * n_cells]);
+            }
         }
-        double mean = n > 0 ? sum / (double)n : NAN;
-        for (size_t p = 0; p < out->n_prompts; p++) {
-            double d = scores[p * n_cells] - mean;
-            squares += isnan(d) ? 0 : d * d;
-        }
-        out->score[i] = mean;
-        out->se[i] = n > 1 ? sqrt(squares / (double)(n - 1) / (double)n) : NAN;
-        out->n_scored[i] = (int64_t)n;
-        out->n_recorded += i < n_cells && n > 0;
+        out->score[i] = hw_mean_value(&mean);
+        out->se[i] = hw_mean_se(&mean);
+        out->n_scored[i] = (int64_t)mean.n;
+        out->n_recorded += i < n_cells && mean.n > 0;
     }
 }
 

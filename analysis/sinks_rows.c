@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "analysis/normalised_entropy.h"
 #include "analysis/sinks_internal.h"
 #include "kernels/size.h"
 
@@ -129,15 +130,6 @@ static enum hw_status add_score(struct sinks_work *w, const struct sinks_prompt 
     return HW_OK;
 }
 
-// ln x. Rows sum to 1 but for rounding, so this is where the time would go: near 1 the series,
-// whose error is below 1e-13.
-static double log_near_one(double x) {
-    double d = x - 1;
-    return fabs(d) < 5e-5 ? d - d * d / 2 : log(x);
-}
-
-// Mean over rows of H(A[i, :] / sum) / ln(i + 1), row 0 counting as 0. The recorded entropy is that
-// of A itself: with sum S, H(A / S) = H(A) / S + ln S. An empty row counts as 0.
 static enum hw_status add_row_entropy(struct sinks_work *w, const struct sinks_prompt *p,
                                       size_t layer, struct hw_error *err) {
     struct hw_sinks *out = w->out;
@@ -147,37 +139,24 @@ static enum hw_status add_row_entropy(struct sinks_work *w, const struct sinks_p
         status = read(w, p, HW_DS_ATTENTION_ROW_SUM, layer, w->second, err);
     }
     for (size_t head = 0; head < out->n_heads && status == HW_OK; head++) {
-        double sum = 0;
-        if (isnan(w->rows[head])) {
-            continue;
+        double h = hw_entropy_rows(w->rows + head, has_sum ? w->second + head : NULL, out->n_heads,
+                                   p->n_tokens);
+        if (isfinite(h)) { // else the head was not recorded, or the capture is spoiled
+            hw_mean_add(&out->entropy_row[layer * out->n_heads + head], h);
         }
-        for (size_t row = 1; row < p->n_tokens; row++) {
-            size_t at = row * out->n_heads + head;
-            double total = has_sum ? (double)w->second[at] : 1;
-            if (total > 0) {
-                sum += ((double)w->rows[at] / total + log_near_one(total)) / log((double)(row + 1));
-            }
-        }
-        hw_mean_add(&out->entropy_row[layer * out->n_heads + head], sum / (double)p->n_tokens);
     }
     return status;
 }
 
-// Maximum over keys of H(A[:, k] / sum) / ln(T - k), the last key counting as 0.
 static enum hw_status add_column_entropy(struct sinks_work *w, const struct sinks_prompt *p,
                                          size_t layer, struct hw_error *err) {
     struct hw_sinks *out = w->out;
     enum hw_status status = read(w, p, HW_DS_ATTENTION_RECEIVED_ENTROPY, layer, w->rows, err);
     for (size_t head = 0; head < out->n_heads && status == HW_OK; head++) {
-        double largest = 0;
-        if (isnan(w->rows[head])) {
-            continue;
+        double h = hw_entropy_columns(w->rows + head, out->n_heads, p->n_tokens);
+        if (isfinite(h)) {
+            hw_mean_add(&out->entropy_column[layer * out->n_heads + head], h);
         }
-        for (size_t k = 0; k + 1 < p->n_tokens; k++) {
-            largest = fmax(largest, (double)w->rows[k * out->n_heads + head] /
-                                        log((double)hw_queries_of_key(p->n_tokens, k)));
-        }
-        hw_mean_add(&out->entropy_column[layer * out->n_heads + head], largest);
     }
     return status;
 }

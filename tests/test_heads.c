@@ -59,9 +59,17 @@ static double row_value(enum hw_dataset dataset, const double map[T][T], size_t 
     }
 }
 
+static bool is_spoiled; // a negative weight in head 1, an infinite mean in head 0
+
 static double value(enum hw_dataset dataset, int32_t prompt, size_t slab, size_t row, size_t i) {
     size_t n = prompt == 0 ? T : 1;
     (void)slab;
+    if (is_spoiled && dataset == HW_DS_ATTENTION_PATTERN && n == T && i == T && row == 2) {
+        return -.3;
+    }
+    if (is_spoiled && dataset == HW_DS_ATTENTION_DISTANCE_MEAN && i == 0) {
+        return INFINITY;
+    }
     if (dataset == HW_DS_ATTENTION_PATTERN) {
         return n == 1 ? 1 : maps[i / n][row][i % n];
     }
@@ -223,6 +231,29 @@ START_TEST(n2_counts_are_right_whatever_the_order_and_the_buckets) {
 }
 END_TEST
 
+START_TEST(what_no_softmax_gives_is_left_out_and_counted) {
+    is_spoiled = true;
+    struct hw_trace *trace = open_capture(true);
+    struct hw_heads heads =
+        compute(trace, (struct hw_heads_options){.rules = rules, .top_p = .9, .reads_maps = true});
+    ck_assert_uint_eq(heads.n_infinite, 1);
+    ck_assert_uint_eq(heads.n_bad_maps, 1);
+    ck_assert(isnan(of(&heads, HW_HEADS_DISTANCE, 0)) && !isnan(of(&heads, HW_HEADS_DISTANCE, 1)));
+    ck_assert(isnan(of(&heads, HW_HEADS_TOP_P, 1)) && !isnan(of(&heads, HW_HEADS_TOP_P, 0)));
+    hw_heads_free(&heads);
+    struct hw_distances_options options = {.max_rows = 512, .memory_bytes = 1, .n_threads = 1};
+    struct hw_distances distances;
+    struct hw_error err;
+    ck_assert_int_eq(hw_distances_compute(trace, &options, &distances, &err), HW_OK);
+    ck_assert(isnan(distances.distance[1]));
+    ck_assert_uint_eq(distances.per_row[1].n, 1); // the prompt of one token
+    ck_assert_uint_eq(distances.n_bad_prompts, 1);
+    hw_distances_free(&distances);
+    made_capture_close(&trace);
+    is_spoiled = false;
+}
+END_TEST
+
 START_TEST(l3_divergence_of_a_and_b) {
     struct hw_trace *trace = open_capture(true);
     struct hw_distances_options options = {.max_rows = 512, .memory_bytes = 1, .n_threads = 1};
@@ -238,6 +269,11 @@ START_TEST(l3_divergence_of_a_and_b) {
     ck_assert_uint_eq(distances.work.n_pairs, 1);
     ck_assert_double_eq(distances.work.n_terms, 6 + 1);
     double one_by_one = distances.distance[1];
+    // A row of each prompt: of the first a third of its sum, of the second 0.
+    ck_assert_uint_eq(distances.per_row[1].n, 2);
+    ck_assert_double_eq_tol(hw_mean_value(&distances.per_row[1]), .189218 / 3 / 2, tolerance);
+    ck_assert_double_eq_tol(hw_mean_se(&distances.per_row[2]), .189218 / 3 / 2, tolerance);
+    ck_assert_uint_eq(distances.n_bad_prompts, 0);
     hw_distances_free(&distances);
     options.memory_bytes = 1 << 20;
     ck_assert_int_eq(hw_distances_compute(trace, &options, &distances, &err), HW_OK);
@@ -251,7 +287,10 @@ START_TEST(l3_divergence_of_a_and_b) {
     float q[2];
     hw_distances_smooth((const float[]){.6f, .4f}, 2, 3, p);
     hw_distances_smooth((const float[]){.2f, .8f}, 2, 3, q);
-    ck_assert_double_eq_tol(distances.distance[1], 3 * hw_distances_divergence(p, q, 2), 1e-12);
+    ck_assert_double_eq_tol(
+        distances.distance[1],
+        3 * hw_distances_divergence(p, q, 2, hw_distances_sum(p, 2), hw_distances_sum(q, 2)),
+        1e-12);
     hw_distances_free(&distances);
     static const bool one[H] = {true, false};
     options.is_wanted = one;
@@ -297,6 +336,7 @@ int main(void) {
     tcase_add_test(tcase, l1_n1_d5_k1_from_statistics);
     tcase_add_test(tcase, l2_n2_from_maps);
     tcase_add_test(tcase, n2_counts_are_right_whatever_the_order_and_the_buckets);
+    tcase_add_test(tcase, what_no_softmax_gives_is_left_out_and_counted);
     tcase_add_test(tcase, l3_divergence_of_a_and_b);
     tcase_add_test(tcase, sampled_rows_are_spread_evenly);
     tcase_add_test(tcase, l4_the_last_rule_that_holds_gives_the_type);

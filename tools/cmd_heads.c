@@ -65,8 +65,8 @@ static const struct hw_option options[] = {
 };
 
 // Which heads are asked for, [layers of the model as far as recorded, heads of the model]; NULL
-// where all are. The caller frees it.
-static enum hw_status select_heads(const struct hw_trace *trace, const char *text,
+// where all are. The caller frees it. HW_USAGE where fewer than `least` are selected.
+static enum hw_status select_heads(const struct hw_trace *trace, const char *text, size_t least,
                                    bool **ret_selected, struct hw_error *err) {
     const struct hw_layout *layout = hw_trace_layout(trace);
     size_t n_layers = 0;
@@ -101,13 +101,17 @@ static enum hw_status select_heads(const struct hw_trace *trace, const char *tex
         free(selected);
         return hw_fail_context(err, status, "heads: option --heads: ");
     }
-    bool is_any = false;
+    size_t n = 0;
     for (size_t i = 0; i < n_cells; i++) {
-        is_any = is_any || selected[i];
+        n += selected[i];
     }
-    if (!is_any) {
+    if (n < least) {
         free(selected);
-        return hw_fail(err, HW_USAGE, "heads: option --heads: selects no head");
+        return n == 0 ? hw_fail(err, HW_USAGE, "heads: option --heads: selects no head")
+                      : hw_fail(err, HW_USAGE,
+                                "heads: option --js: distances are between heads (expected at "
+                                "least %zu in --heads, found %zu)",
+                                least, n);
     }
     *ret_selected = selected;
     return HW_OK;
@@ -143,7 +147,8 @@ static enum hw_status look(struct hw_invocation *in, struct hw_analysis_report *
     struct hw_heads heads = {0};
     struct hw_distances distances = {0};
     bool *selected = NULL;
-    enum hw_status status = select_heads(report->trace, opt->heads, &selected, err);
+    enum hw_status status =
+        select_heads(report->trace, opt->heads, opt->js ? 2 : 1, &selected, err);
     struct hw_heads_options how = {.rules = opt->rules,
                                    .top_p = opt->top_p,
                                    .reads_maps = opt->maps == 0,
@@ -159,8 +164,10 @@ static enum hw_status look(struct hw_invocation *in, struct hw_analysis_report *
                                   .by = opt->by - 1,
                                   .type = opt->type - 1,
                                   .top = opt->top};
-        hw_heads_fill(report->result, &view);
-        if (in->common.json) {
+        status = hw_heads_fill(report->result, &view, err);
+        if (status != HW_OK) {
+            // Nothing is shown.
+        } else if (in->common.json) {
             report->json = hw_heads_document(report->result, &view);
         } else {
             (void)fputs(report->index > 0 ? "\n" : "", stdout);

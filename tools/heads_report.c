@@ -8,7 +8,7 @@
 
 #include "tools/options.h"
 #include "tools/report.h"
-#include "tools/table.h"
+#include "tools/table_numbers.h"
 
 enum { N_PAIRS_SHOWN = 10 };
 
@@ -96,12 +96,6 @@ static void print_types(const struct hw_heads *heads) {
                  r->self, r->previous, r->broad, r->first, r->special, r->punctuation);
 }
 
-static void cell_number(struct hw_table *table, const char *format, double value) {
-    char text[32];
-    (void)snprintf(text, sizeof text, format, value);
-    hw_table_cell(table, "%s", isnan(value) ? "-" : text);
-}
-
 static enum hw_status print_rows(const struct heads_view *view, struct hw_error *err) {
     static const enum hw_heads_measure shares[] = {HW_HEADS_PREVIOUS, HW_HEADS_FIRST, HW_HEADS_SELF,
                                                    HW_HEADS_SPECIAL, HW_HEADS_PUNCTUATION};
@@ -116,14 +110,14 @@ static enum hw_status print_rows(const struct heads_view *view, struct hw_error 
         hw_table_cell(table, "%" PRId32 ".%" PRId32, heads->layers[cell / heads->n_heads],
                       heads->heads[cell % heads->n_heads]);
         hw_table_cell(table, "%s", hw_heads_type_name((enum hw_heads_type)heads->type[cell]));
-        cell_number(table, "%.2f", value_of(heads, HW_HEADS_ENTROPY, cell));
+        hw_table_number(table, "%.2f", value_of(heads, HW_HEADS_ENTROPY, cell));
         for (size_t s = 0; s < HW_LENGTH(shares); s++) {
-            cell_number(table, "%.2f", value_of(heads, shares[s], cell));
+            hw_table_number(table, "%.2f", value_of(heads, shares[s], cell));
         }
-        cell_number(table, "%.1f", value_of(heads, HW_HEADS_DISTANCE, cell));
+        hw_table_number(table, "%.1f", value_of(heads, HW_HEADS_DISTANCE, cell));
         hw_table_cell(table, "%" PRId32, heads->best_offset[cell]);
         if (heads->maps != NULL) {
-            cell_number(table, "%.1f", value_of(heads, HW_HEADS_TOP_P, cell));
+            hw_table_number(table, "%.1f", value_of(heads, HW_HEADS_TOP_P, cell));
         }
     }
     enum hw_status status = order == NULL ? hw_fail(err, HW_RESOURCE, "not enough memory")
@@ -148,7 +142,10 @@ struct pair {
 static int compare_pairs(const void *a, const void *b) {
     const struct pair *x = a;
     const struct pair *y = b;
-    if (x->distance != y->distance) {
+    if (isnan(x->distance) != isnan(y->distance)) {
+        return isnan(x->distance) ? 1 : -1;
+    }
+    if (x->distance != y->distance && !isnan(x->distance)) {
         return x->distance > y->distance ? 1 : -1;
     }
     return x->u != y->u ? (x->u > y->u) - (x->u < y->u) : (x->v > y->v) - (x->v < y->v);
@@ -161,7 +158,7 @@ static struct pair *sort_pairs(const struct hw_distances *distances) {
     size_t at = 0;
     for (size_t u = 1; u < n && pairs != NULL; u++) {
         for (size_t v = 0; v < u; v++) {
-            pairs[at++] = (struct pair){v, u, distances->distance[u * n + v]};
+            pairs[at++] = (struct pair){v, u, hw_mean_value(&distances->per_row[u * n + v])};
         }
     }
     if (pairs != NULL) {
@@ -175,32 +172,39 @@ static enum hw_status print_distances(const struct hw_distances *d, struct hw_er
     if (pairs == NULL) {
         return hw_fail(err, HW_RESOURCE, "not enough memory for %zu pairs", d->work.n_pairs);
     }
-    double sums[2] = {0, 0}; // across layers, within one
-    size_t counts[2] = {0, 0};
+    struct hw_mean means[2] = {0}; // across layers, within one
     for (size_t i = 0; i < d->work.n_pairs; i++) {
         bool is_same = d->layers[pairs[i].u] == d->layers[pairs[i].v];
-        sums[is_same] += pairs[i].distance;
-        counts[is_same]++;
-    }
-    double n_rows = (double)d->work.n_all_rows;
-    (void)printf("\nJensen-Shannon distances of %zu pairs over %zu of %zu rows, nats a row\n",
-                 d->work.n_pairs, d->work.n_rows, d->work.n_all_rows);
-    for (int is_same = 1; is_same >= 0; is_same--) {
-        if (counts[is_same] > 0) {
-            (void)printf("  mean %s %.4f (%zu pairs)\n",
-                         is_same ? "within a layer" : "across layers",
-                         sums[is_same] / (double)counts[is_same] / n_rows, counts[is_same]);
+        if (!isnan(pairs[i].distance)) {
+            hw_mean_add(&means[is_same], pairs[i].distance);
         }
     }
-    struct hw_table *table = hw_table_open("closest|with|distance");
+    (void)printf("\nJensen-Shannon distances of %zu pairs over %zu of %zu rows,\nnats a row, mean "
+                 "of the prompts\n",
+                 d->work.n_pairs, d->work.n_rows, d->work.n_all_rows);
+    for (int is_same = 1; is_same >= 0; is_same--) {
+        if (means[is_same].n > 0) {
+            (void)printf("  mean %s %.4f (%zu pairs)\n",
+                         is_same ? "within a layer" : "across layers", means[is_same].mean,
+                         means[is_same].n);
+        }
+    }
+    struct hw_table *table = hw_table_open("closest|with|distance|se");
     for (size_t i = 0; i < d->work.n_pairs && i < N_PAIRS_SHOWN; i++) {
         hw_table_cell(table, "%" PRId32 ".%" PRId32, d->layers[pairs[i].u], d->heads[pairs[i].u]);
         hw_table_cell(table, "%" PRId32 ".%" PRId32, d->layers[pairs[i].v], d->heads[pairs[i].v]);
-        cell_number(table, "%.5f", pairs[i].distance / n_rows);
+        hw_table_number(table, "%.5f", pairs[i].distance);
+        hw_table_number(table, "%.5f",
+                        hw_mean_se(&d->per_row[pairs[i].u * d->n_heads + pairs[i].v]));
     }
     enum hw_status status = hw_table_print(table, stdout, 2, err);
     hw_table_close(&table);
     free(pairs);
+    if (status == HW_OK && d->n_bad_prompts > 0) {
+        (void)printf(
+            "  %zu prompt%s with negative weights: those heads' distances left out there\n",
+            d->n_bad_prompts, d->n_bad_prompts == 1 ? "" : "s");
+    }
     return status;
 }
 
@@ -224,6 +228,14 @@ enum hw_status hw_heads_print(const struct hw_trace *trace, const struct heads_v
     if (status == HW_OK && heads->maps != NULL) {
         (void)printf("top-p: keys that hold %g of the row, from %s\n", heads->options.top_p,
                      heads->maps);
+    }
+    if (status == HW_OK && heads->n_infinite > 0) {
+        (void)printf("%zu value%s of prompts and heads infinite (a spoiled capture): left out\n",
+                     heads->n_infinite, heads->n_infinite == 1 ? " is" : "s are");
+    }
+    if (status == HW_OK && heads->n_bad_maps > 0) {
+        (void)printf("%zu map%s negative weights (a spoiled capture): left out\n",
+                     heads->n_bad_maps, heads->n_bad_maps == 1 ? " has" : "s have");
     }
     if (status == HW_OK && view->distances != NULL) {
         status = print_distances(view->distances, err);

@@ -30,7 +30,8 @@ size_t *hw_heads_order(const struct heads_view *view, size_t *ret_n);
 
 enum hw_status hw_heads_print(const struct hw_trace *trace, const struct heads_view *view,
                               struct hw_error *err);
-void hw_heads_fill(struct hw_result *result, const struct heads_view *view);
+enum hw_status hw_heads_fill(struct hw_result *result, const struct heads_view *view,
+                             struct hw_error *err);
 // The result, and "heads": one object a head.
 json_t *hw_heads_document(const struct hw_result *result, const struct heads_view *view);
 

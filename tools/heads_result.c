@@ -7,6 +7,7 @@
 #include "tools/analysis_command.h"
 #include "tools/heads_report.h"
 #include "tools/report.h"
+#include "tools/result_fill.h"
 
 enum { NAME_BYTES = 160 };
 
@@ -26,6 +27,8 @@ static void set_options(struct hw_result *result, const struct hw_heads *heads) 
     hw_result_set_integer(result, "n_skipped", (int64_t)heads->n_skipped);
     hw_result_set_integer(result, "min_tokens", (int64_t)heads->min_tokens);
     hw_result_set_integer(result, "max_tokens", (int64_t)heads->max_tokens);
+    hw_result_set_integer(result, "n_infinite", (int64_t)heads->n_infinite);
+    hw_result_set_integer(result, "n_bad_maps", (int64_t)heads->n_bad_maps);
     hw_result_set_text(result, "maps", heads->maps != NULL ? heads->maps : "");
     hw_result_set_real(result, "map_error", heads->maps != NULL ? heads->map_error : NAN);
     hw_result_set_real(result, "top_p", heads->options.top_p);
@@ -126,7 +129,8 @@ static void add_offsets(struct hw_result *result, const struct hw_heads *heads) 
     free(numbers);
 }
 
-static void add_distances(struct hw_result *result, const struct hw_distances *d) {
+static enum hw_status add_distances(struct hw_result *result, const struct hw_distances *d,
+                                    struct hw_error *err) {
     char(*texts)[32] = calloc(d->n_heads, sizeof *texts);
     const char **names = calloc(d->n_heads, sizeof *names);
     for (size_t u = 0; u < d->n_heads && texts != NULL && names != NULL; u++) {
@@ -136,6 +140,7 @@ static void add_distances(struct hw_result *result, const struct hw_distances *d
     }
     if (texts != NULL && names != NULL) {
         hw_result_set_integer(result, "js_rows", (int64_t)d->work.n_all_rows);
+        hw_result_set_integer(result, "js_bad_prompts", (int64_t)d->n_bad_prompts);
         hw_result_set_integer(result, "js_rows_looked_at", (int64_t)d->work.n_rows);
         hw_result_axis(result, "head_name", d->n_heads, NULL, names, "layer.head");
         hw_result_axis(result, "other_head_name", d->n_heads, NULL, names, "layer.head");
@@ -146,14 +151,24 @@ static void add_distances(struct hw_result *result, const struct hw_distances *d
                                                 "Jensen-Shannon distance",
                                                 "nat",
                                                 "Divergence of the smoothed rows, summed over "
-                                                "js_rows rows."},
+                                                "js_rows rows; NaN with spoiled maps."},
                       d->distance);
     }
     free(texts);
     free(names);
+    return hw_result_add_means(result,
+                               &(struct hw_result_field){"js_per_row",
+                                                         HW_RESULT_REAL,
+                                                         {"head_name", "other_head_name"},
+                                                         "Jensen-Shannon distance of a row",
+                                                         "nat",
+                                                         "Mean over prompts of the mean over "
+                                                         "rows."},
+                               d->per_row, d->n_heads * d->n_heads, 1, err);
 }
 
-void hw_heads_fill(struct hw_result *result, const struct heads_view *view) {
+enum hw_status hw_heads_fill(struct hw_result *result, const struct heads_view *view,
+                             struct hw_error *err) {
     const struct hw_heads *heads = view->heads;
     set_options(result, heads);
     add_measures(result, heads);
@@ -171,9 +186,7 @@ void hw_heads_fill(struct hw_result *result, const struct heads_view *view) {
                        heads->scores.mean, heads->scores.se, heads->scores.n);
     add_types(result, heads);
     add_offsets(result, heads);
-    if (view->distances != NULL) {
-        add_distances(result, view->distances);
-    }
+    return view->distances != NULL ? add_distances(result, view->distances, err) : HW_OK;
 }
 
 json_t *hw_heads_document(const struct hw_result *result, const struct heads_view *view) {

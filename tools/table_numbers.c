@@ -7,7 +7,7 @@
 void hw_table_number(struct hw_table *table, const char *format, double value) {
     char text[32];
     (void)snprintf(text, sizeof text, format, value);
-    hw_table_cell(table, "%s", isnan(value) ? "-" : text);
+    hw_table_cell(table, "%s", isfinite(value) ? text : "-");
 }
 
 void hw_table_mean(struct hw_table *table, const char *format, const struct hw_mean *mean) {

@@ -11,7 +11,7 @@
 extern "C" {
 #endif
 
-// format has one conversion of a double: "0.87"; "-" for NaN.
+// format has one conversion of a double: "0.87"; "-" for NaN and infinities.
 void hw_table_number(struct hw_table *table, const char *format, double value);
 void hw_table_mean(struct hw_table *table, const char *format, const struct hw_mean *mean);
 
