@@ -7,64 +7,6 @@
 #include <unistd.h>
 
 #include "tools/capture_options.h"
-#include "tools/places.h"
-
-// Whether argv[i] disturbs a run, or is the value of such an option.
-static bool is_disturbing(const char *const *argv, int i) {
-    return strncmp(argv[i], "--fault", 7) == 0 || (i > 0 && strcmp(argv[i - 1], "--fault") == 0);
-}
-
-char *hw_capture_command_line(const struct hw_invocation *in, bool is_continuing) {
-    int argc = in->argc;
-    const char *const *argv = in->argv;
-    size_t bytes = 1;
-    for (int i = 0; i < argc; i++) {
-        bytes += 4 * strlen(argv[i]) + 3;
-    }
-    char *text = malloc(bytes);
-    if (text == NULL) {
-        return NULL;
-    }
-    char *at = text;
-    for (int i = 0; i < argc; i++) {
-        if (is_continuing && is_disturbing(argv, i)) {
-            continue;
-        }
-        const char *plain =
-            "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+=./:,@%^";
-        bool is_plain = argv[i][0] != '\0' && argv[i][strspn(argv[i], plain)] == '\0';
-        if (i > 0) {
-            *at++ = ' ';
-        }
-        if (!is_plain) {
-            *at++ = '\'';
-        }
-        for (const char *c = argv[i]; *c != '\0'; c++) {
-            if (*c == '\'') {
-                memcpy(at, "'\\''", 4);
-                at += 4;
-            } else {
-                *at++ = *c;
-            }
-        }
-        if (!is_plain) {
-            *at++ = '\'';
-        }
-    }
-    *at = '\0';
-    return text;
-}
-
-static char *kernels_json(const struct hw_ops *ops) {
-    json_t *object = json_object();
-    for (int op = 0; op < HW_N_OPS; op++) {
-        (void)json_object_set_new(object, hw_op_name((enum hw_op)op),
-                                  json_string(ops->implementation[op]));
-    }
-    char *text = json_dumps(object, JSON_COMPACT);
-    json_decref(object);
-    return text;
-}
 
 // Names of the datasets with their types: what is recorded, however it was asked for.
 static json_t *recorded(const struct hw_layout *layout) {
@@ -164,17 +106,17 @@ static void add_provenance(const struct hw_invocation *in, struct capture_setup 
     add(setup, "device", "cpu");
     add(setup, "cpu_flags", hw_cpu_flags());
     add(setup, "prompts_sha256", setup->prompts_sha256);
-    add(setup, "model_name", opt->model);
+    add(setup, "model_name", opt->input.model);
     add(setup, "model_architecture", setup->model->desc.family);
     add(setup, "model_sha256", setup->model_sha256);
-    add(setup, "model_sha256_of", hashes[opt->model_hash]);
+    add(setup, "model_sha256_of", hashes[opt->input.model_hash]);
     add(setup, "model_quantisation", hw_checkpoint_quantisation(setup->model->checkpoint));
     if (setup->tokenizer != NULL) {
         add(setup, "model_tokenizer_kind", hw_tokenizer_kind(setup->tokenizer));
         add(setup, "model_tokenizer_pre", hw_tokenizer_pre(setup->tokenizer));
         add(setup, "model_tokenizer_sha256", setup->tokenizer_sha256);
     }
-    add(setup, "model_add_bos", bos[opt->add_bos]);
+    add(setup, "model_add_bos", bos[opt->input.add_bos]);
 }
 
 static enum hw_status read_shard(const char *text, struct hw_run_options *run,
@@ -223,10 +165,7 @@ enum hw_status hw_capture_describe(const struct hw_invocation *in, struct captur
     enum hw_status status = read_shard(opt->shard, &run, err);
     status = status == HW_OK ? check_labels(opt, err) : status;
     if (status == HW_OK) {
-        char *hashes = hw_place_of_hashes();
-        status = hw_checkpoint_sha256(setup->model->checkpoint, (enum hw_model_hash)opt->model_hash,
-                                      hashes, setup->model_sha256, err);
-        free(hashes);
+        status = hw_inputs_hash(setup->model, &opt->input, setup->model_sha256, err);
     }
     if (status != HW_OK) {
         return status;
@@ -238,10 +177,10 @@ enum hw_status hw_capture_describe(const struct hw_invocation *in, struct captur
     struct hw_ops ops;
     hw_ops_init(&ops, setup->plan.session.level);
     setup->manifest = make_manifest(in, setup, &ops);
-    setup->kernels = kernels_json(&ops);
+    setup->kernels = hw_kernels_json(&ops);
     setup->model_metadata = hw_checkpoint_metadata_json(setup->model->checkpoint);
     setup->config = json_dumps(setup->manifest, JSON_COMPACT);
-    setup->command_line = hw_capture_command_line(in, false);
+    setup->command_line = hw_command_line(in, false);
     if (setup->manifest == NULL || setup->kernels == NULL || setup->model_metadata == NULL ||
         setup->config == NULL || setup->command_line == NULL) {
         return hw_fail(err, HW_RESOURCE, "cannot allocate the description of the run");

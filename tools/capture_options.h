@@ -13,15 +13,10 @@
 #include "formats/tokenizer.h"
 #include "probes/plan.h"
 #include "tools/command.h"
+#include "tools/inputs.h"
 
 struct capture_options {
-    const char *model;
-    int model_hash;
-    struct hw_strings prompts;
-    struct hw_strings texts;
-    struct hw_strings tokens;
-    int add_bos;
-    uint64_t max_tokens;
+    struct hw_input_options input;
     struct hw_strings records;
     const char *positions;
     int detail;
@@ -72,10 +67,6 @@ void hw_capture_teardown(struct capture_setup *setup);
 // Fills the options of the run; they point into setup.
 enum hw_status hw_capture_describe(const struct hw_invocation *in, struct capture_setup *setup,
                                    struct hw_run_options *ret_run, struct hw_error *err);
-
-// The command line as it was typed, quoted where a shell would need it, from malloc; or the one
-// that continues this run. NULL without memory.
-char *hw_capture_command_line(const struct hw_invocation *in, bool is_continuing);
 
 enum hw_status hw_capture_print_estimate(const struct hw_invocation *in,
                                          const struct capture_setup *setup, struct hw_error *err);

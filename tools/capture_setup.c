@@ -5,94 +5,15 @@
 #include <string.h>
 
 #include "tools/capture_options.h"
-#include "tools/places.h"
 #include "tools/progress.h"
 #include "tools/report.h"
 #include "tools/table.h"
-
-static enum hw_status open_tokenizer(const struct capture_options *opt, struct capture_setup *setup,
-                                     struct hw_error *err) {
-    const struct hw_checkpoint *checkpoint = setup->model->checkpoint;
-    bool has_none = hw_checkpoint_container(checkpoint) == HW_CONTAINER_SAFETENSORS &&
-                    hw_checkpoint_tokenizer_path(checkpoint) == NULL;
-    if (has_none && opt->prompts.n + opt->texts.n == 0) {
-        return HW_OK; // token ids need none
-    }
-    return hw_tokenizer_open(checkpoint, &setup->tokenizer, err);
-}
-
-static enum hw_status read_prompts(const struct capture_options *opt, struct capture_setup *setup,
-                                   struct hw_error *err) {
-    const struct hw_model_desc *d = &setup->model->desc;
-    struct hw_prompt_source source = {.files = opt->prompts.items,
-                                      .n_files = opt->prompts.n,
-                                      .texts = opt->texts.items,
-                                      .n_texts = opt->texts.n,
-                                      .token_files = opt->tokens.items,
-                                      .n_token_files = opt->tokens.n};
-    size_t limit = 0;
-    if (d->position == HW_POSITION_LEARNED) {
-        if (opt->generate >= d->n_context) {
-            return hw_fail(err, HW_USAGE,
-                           "--generate %llu (expected less than the model's %zu learned positions)",
-                           (unsigned long long)opt->generate, d->n_context);
-        }
-        limit = d->n_context - opt->generate;
-    }
-    struct hw_prompt_options options = {.add_bos = (enum hw_add_bos)opt->add_bos,
-                                        .max_tokens = opt->max_tokens,
-                                        .hard_limit = limit};
-    return hw_prompts_read(&source, setup->tokenizer, &options, &setup->prompts, err);
-}
-
-// Ids must exist in the model too: an embedding may have fewer rows than the tokenizer has tokens.
-static void check_vocabulary(struct capture_setup *setup) {
-    for (size_t p = 0; p < setup->prompts.n; p++) {
-        struct hw_prompt *prompt = &setup->prompts.items[p];
-        for (size_t i = 0; i < prompt->n_ids && prompt->status != HW_PROMPT_FAILED; i++) {
-            if (prompt->ids[i] >= setup->model->desc.n_vocab) {
-                char text[160];
-                (void)snprintf(
-                    text, sizeof text,
-                    "token %zu is %u (expected an id below the model's vocabulary of %zu)", i,
-                    prompt->ids[i], setup->model->desc.n_vocab);
-                char *copy = strdup(text);
-                if (copy != NULL) {
-                    free(prompt->error);
-                    prompt->error = copy;
-                }
-                prompt->status = HW_PROMPT_FAILED;
-                prompt->n_ids = 0;
-            }
-        }
-    }
-}
-
-static void warn_prompts(const struct hw_invocation *in, const struct capture_setup *setup) {
-    const struct hw_model_desc *d = &setup->model->desc;
-    size_t n_long = 0;
-    for (size_t p = 0; p < setup->prompts.n; p++) {
-        const struct hw_prompt *prompt = &setup->prompts.items[p];
-        if (prompt->status == HW_PROMPT_FAILED) {
-            hw_note(in, "prompt %zu failed: %s", p, prompt->error);
-        } else if (prompt->status == HW_PROMPT_TRUNCATED) {
-            hw_note(in, "prompt %zu was cut to %zu tokens", p, prompt->n_ids);
-        }
-        n_long += d->n_context > 0 && prompt->n_ids > d->n_context;
-    }
-    if (n_long > 0) {
-        hw_note(in, "%zu prompts are longer than the %zu tokens the model was trained on", n_long,
-                d->n_context);
-    }
-}
 
 static enum hw_status make_plan(const struct hw_invocation *in, struct capture_setup *setup,
                                 struct hw_error *err) {
     const struct capture_options *opt = in->options;
     static const enum hw_element attention[] = {HW_ELEMENT_F2, HW_ELEMENT_F4, HW_ELEMENT_U2};
     static const enum hw_element activation[] = {HW_ELEMENT_F4, HW_ELEMENT_F2};
-    static const enum hw_level levels[] = {HW_LEVEL_AVX512, HW_LEVEL_PLAIN, HW_LEVEL_AVX2,
-                                           HW_LEVEL_AVX512};
     const size_t most_token_texts =
         1000000; // beyond this the vocabulary and the ids say the same for less
     struct hw_plan_options options = {
@@ -107,7 +28,7 @@ static enum hw_status make_plan(const struct hw_invocation *in, struct capture_s
                    .keeps_prompt_text = true},
         .positions = opt->positions,
         .n_threads = (int)in->common.threads,
-        .level = levels[opt->kernels],
+        .level = hw_input_level(opt->kernels),
         .part_prompts = opt->commit_every};
     size_t n_tokens = 0;
     for (size_t p = 0; p < setup->prompts.n; p++) {
@@ -124,20 +45,17 @@ static enum hw_status make_plan(const struct hw_invocation *in, struct capture_s
 enum hw_status hw_capture_setup(const struct hw_invocation *in, struct capture_setup *setup,
                                 struct hw_error *err) {
     const struct capture_options *opt = in->options;
-    char *path = NULL;
+    struct hw_inputs inputs = {0};
     if (opt->stop != NULL && (setup->stop = hw_unescape(opt->stop)) == NULL) {
         return hw_fail(err, HW_RESOURCE, "not enough memory for --stop");
     }
-    enum hw_status status = hw_place_of_model(opt->model, &path, err);
-    status = status == HW_OK ? hw_model_open(path, &setup->model, err) : status;
-    free(path);
-    status = status == HW_OK ? open_tokenizer(opt, setup, err) : status;
-    status = status == HW_OK ? read_prompts(opt, setup, err) : status;
+    enum hw_status status = hw_inputs_open(in, &opt->input, opt->generate, &inputs, err);
     if (status != HW_OK) {
         return status;
     }
-    check_vocabulary(setup);
-    warn_prompts(in, setup);
+    setup->model = inputs.model;
+    setup->tokenizer = inputs.tokenizer;
+    setup->prompts = inputs.prompts;
     return make_plan(in, setup, err);
 }
 

@@ -1,5 +1,4 @@
 // headwater capture: run a model over prompts and record what was asked for into one HDF5 file.
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,27 +9,12 @@
 #include "probes/capture.h"
 #include "tools/capture_options.h"
 #include "tools/command.h"
+#include "tools/inputs.h"
 #include "tools/progress.h"
 #include "tools/report.h"
 
 static const struct hw_option options[] = {
-    HW_OPTION_GROUP("Model and prompts"),
-    HW_OPTION_STRING(struct capture_options, model, "model", "PATH", NULL,
-                     "A GGUF file, a folder with config.json and safetensors, or "
-                     "org/name[@revision] in the local hub cache."),
-    HW_OPTION_CHOICE(struct capture_options, model_hash, "model-hash", "full|header|none", "full",
-                     "What of the model files is hashed into the capture."),
-    HW_OPTION_LIST(struct capture_options, prompts, "prompts", "FILE",
-                   "Prompts: .jsonl (an object a line), .txt (a prompt a line), or - for JSON "
-                   "lines on stdin; may be repeated."),
-    HW_OPTION_LIST(struct capture_options, texts, "text", "STRING", "A prompt; may be repeated."),
-    HW_OPTION_LIST(struct capture_options, tokens, "tokens", "FILE",
-                   "Token ids separated by blanks, a prompt a line."),
-    HW_OPTION_CHOICE(struct capture_options, add_bos, "add-bos", "auto|yes|no", "auto",
-                     "Whether a BOS token is put in front; auto does what the model's tokenizer "
-                     "does and never doubles it."),
-    HW_OPTION_COUNT(struct capture_options, max_tokens, "max-tokens", "N", NULL, 1, 1 << 24,
-                    "Cut longer prompts to N tokens, and mark them."),
+    HW_OPTIONS_INPUT(struct capture_options, input),
     HW_OPTION_GROUP("What is recorded"),
     HW_OPTION_LIST(struct capture_options, records, "record", "NAME[,NAME...][:HEADS]",
                    "What to record, by name (`headwater list records`) or by TransformerLens hook; "
@@ -75,21 +59,6 @@ static const struct hw_option options[] = {
     HW_OPTION_STRING(struct capture_options, fault, "fault", "POINT:N", NULL, NULL),
 };
 
-static volatile sig_atomic_t caught_signal;
-
-static void on_signal(int number) {
-    caught_signal = number;
-}
-
-static void catch_signals(void) {
-    struct sigaction action = {.sa_handler = on_signal};
-    (void)sigemptyset(&action.sa_mask);
-    action.sa_flags = SA_RESTART | (int)SA_RESETHAND; // a second signal ends the process at once
-    (void)sigaction(SIGINT, &action, NULL);
-    (void)sigaction(SIGTERM, &action, NULL);
-    (void)sigaction(SIGUSR1, &action, NULL);
-}
-
 static void show_progress(void *self, uint64_t n_tokens_done, uint64_t n_tokens) {
     struct hw_progress *progress = self;
     progress->total = n_tokens;
@@ -103,12 +72,9 @@ static void end_progress(void *self) {
 
 static enum hw_status check_options(const struct hw_invocation *in, struct hw_error *err) {
     const struct capture_options *opt = in->options;
-    if (opt->model == NULL) {
-        return hw_fail(err, HW_USAGE, "capture needs --model PATH");
-    }
-    if (opt->prompts.n + opt->texts.n + opt->tokens.n == 0) {
-        return hw_fail(err, HW_USAGE,
-                       "capture needs prompts: --prompts FILE, --text STRING or --tokens FILE");
+    enum hw_status status = hw_inputs_check(in, &opt->input, err);
+    if (status != HW_OK) {
+        return status;
     }
     if (opt->out == NULL && !opt->estimate) {
         return hw_fail(err, HW_USAGE, "capture needs --out FILE.h5 (or --estimate)");
@@ -130,7 +96,7 @@ static enum hw_status check_options(const struct hw_invocation *in, struct hw_er
 
 // Part of the error: --quiet does not silence it.
 static void print_continuation(const struct hw_invocation *in) {
-    char *command = hw_capture_command_line(in, true);
+    char *command = hw_command_line(in, true);
     if (command != NULL) {
         (void)fprintf(stderr, "headwater: to continue: %s\n", command);
     }
@@ -167,7 +133,7 @@ static enum hw_status run_capture(struct hw_invocation *in, struct capture_setup
                                  .prompts = &setup->prompts,
                                  .plan = &setup->plan,
                                  .stop = setup->stop,
-                                 .stop_signal = &caught_signal,
+                                 .stop_signal = &hw_stop_signal,
                                  .commit_seconds = 60.0,
                                  .progress = show_progress,
                                  .progress_self = &progress,
@@ -176,11 +142,11 @@ static enum hw_status run_capture(struct hw_invocation *in, struct capture_setup
     hw_detail(in, "plan: %.1f MB at peak, %.0f GFLOP, about %.0f s",
               (double)setup->plan.peak_bytes / 1e6, setup->plan.flops / 1e9, setup->plan.seconds);
     struct hw_capture_result result;
-    catch_signals();
+    hw_catch_stop_signals();
     status = hw_capture_run(&job, &run, &result, err);
     hw_progress_end(&progress);
     if (status == HW_STOPPED) {
-        in->signal = caught_signal;
+        in->signal = hw_stop_signal;
     }
     bool is_done = status == HW_OK || status == HW_PARTIAL;
     if (is_done && result.was_complete) {
