@@ -6,7 +6,16 @@
 #include "formats/selector.h"
 #include "formats/selector_internal.h"
 
-enum part_kind { PART_ALL, PART_FIRST, PART_LAST, PART_GENERATED, PART_RANGE, PART_SPAN };
+enum part_kind {
+    PART_ALL,
+    PART_FIRST,
+    PART_LAST,
+    PART_GENERATED,
+    PART_PREFILL,
+    PART_DECODE,
+    PART_RANGE,
+    PART_SPAN
+};
 
 struct part {
     enum part_kind kind;
@@ -15,6 +24,7 @@ struct part {
 };
 
 struct hw_positions {
+    char *text; // as it was given
     struct part *parts;
     size_t n;
 };
@@ -27,6 +37,7 @@ void hw_positions_close(struct hw_positions **positions) {
         free((*positions)->parts[i].span);
     }
     free((*positions)->parts);
+    free((*positions)->text);
     free(*positions);
     *positions = NULL;
 }
@@ -39,10 +50,10 @@ static enum hw_status parse_part(const char **at, const char *whole, struct part
         return status == HW_OK ? hw_selector_separator(at, whole, err) : status;
     }
     size_t n = strcspn(*at, ",");
-    static const char *const words[] = {"all", "first", "last",
-                                        "generated"}; // in the order of the enumeration
+    // In the order of the enumeration.
+    static const char *const words[] = {"all", "first", "last", "generated", "prefill", "decode"};
     part->kind = PART_SPAN;
-    for (int i = 0; i < 4; i++) {
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
         if (strlen(words[i]) == n && memcmp(words[i], *at, n) == 0) {
             part->kind = (enum part_kind)i;
         }
@@ -66,7 +77,7 @@ enum hw_status hw_positions_parse(const char *text, struct hw_positions **ret_po
         n_parts += *at == ',';
     }
     struct hw_positions *positions = calloc(1, sizeof *positions);
-    if (positions == NULL ||
+    if (positions == NULL || (positions->text = strdup(text)) == NULL ||
         (positions->parts = calloc(n_parts, sizeof *positions->parts)) == NULL) {
         hw_positions_close(&positions);
         return hw_fail(err, HW_RESOURCE, "not enough memory for a selector");
@@ -82,6 +93,10 @@ enum hw_status hw_positions_parse(const char *text, struct hw_positions **ret_po
     }
     *ret_positions = positions;
     return HW_OK;
+}
+
+const char *hw_positions_text(const struct hw_positions *positions) {
+    return positions->text;
 }
 
 const char *hw_positions_span(const struct hw_positions *positions, size_t i) {
@@ -117,6 +132,13 @@ size_t hw_positions_resolve(const struct hw_positions *positions, const struct h
             break;
         case PART_GENERATED:
             mark(ret_selected, prompt->n_ids, n_tokens, n_tokens);
+            break;
+        case PART_PREFILL:
+            mark(ret_selected, 0, prompt->n_ids, n_tokens);
+            break;
+        case PART_DECODE:
+            mark(ret_selected, prompt->n_ids == 0 ? n_tokens : prompt->n_ids - 1, n_tokens,
+                 n_tokens);
             break;
         case PART_RANGE:
             mark(ret_selected, part->range.first, part->range.last + 1, n_tokens);

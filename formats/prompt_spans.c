@@ -101,8 +101,8 @@ static enum hw_status span_by_range(const struct prompt_build *build, const char
 
 static enum hw_status check_span_name(const char *name, struct hw_error *err) {
     // The spans that every capture has, and the words that a selector of positions takes.
-    static const char *const reserved[] = {"all",     "first",       "last",
-                                           "special", "punctuation", "generated"};
+    static const char *const reserved[] = {"all",         "first",     "last",    "special",
+                                           "punctuation", "generated", "prefill", "decode"};
     if (name[0] == '\0') {
         return hw_fail(err, HW_INPUT, "a span has an empty name");
     }

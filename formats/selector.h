@@ -3,7 +3,9 @@
 //
 //   layers     0-4,7      all      ^3 (all but)
 //   heads      9.6,9.9    10 (whole layer)    10-12    10.0-3    all    ^9.6    @FILE    ^@FILE
-//   positions  all  first  last  3-7  generated  a span's name; several with commas
+//   positions  all  first  last  3-7  generated  prefill (the prompt)  decode (from the prompt's
+//   last
+//              token on)  a span's name; several with commas
 //
 // @FILE is JSON: a list, or an object with a list under "heads", of "16-19", "16.19", [16, 19], or
 // objects with "layer" and "head" (here 16-19 is head 19 of layer 16); or the released lists of
@@ -40,10 +42,14 @@ enum hw_status hw_selector_heads_ordered(const char *text, size_t n_layers, size
 // Positions depend on the prompt, so they are parsed once and resolved for each prompt.
 struct hw_positions;
 
-// Checks the syntax. A word that is none of all, first, last, generated is the name of a span.
+// Checks the syntax. A word that is none of all, first, last, generated, prefill, decode is the
+// name of a span.
 enum hw_status hw_positions_parse(const char *text, struct hw_positions **ret_positions,
                                   struct hw_error *err);
 void hw_positions_close(struct hw_positions **positions);
+
+// The text that was parsed.
+const char *hw_positions_text(const struct hw_positions *positions);
 
 // The i-th span name used (NULL past the end), so that a plan can ask whether any prompt has it.
 const char *hw_positions_span(const struct hw_positions *positions, size_t i);

@@ -179,24 +179,6 @@ START_TEST(sizes_are_exact) {
 }
 END_TEST
 
-START_TEST(numbers_are_whole_texts) {
-    uint64_t n = 99;
-    double x = 99;
-    static const char *const bad[] = {"", "-1", "+1", " 1", "1 ", "1e3", "18446744073709551616"};
-    for (size_t i = 0; i < HW_LENGTH(bad); i++) {
-        ck_assert_msg(!hw_parse_count(bad[i], &n), "%s", bad[i]);
-    }
-    ck_assert(hw_parse_count("18446744073709551615", &n) && n == UINT64_MAX);
-    static const char *const bad_real[] = {"",   "nan", "inf", "0x1p3", "1,5",
-                                           " 1", "1 ",  "e",   "1e999", "--1"};
-    for (size_t i = 0; i < HW_LENGTH(bad_real); i++) {
-        ck_assert_msg(!hw_parse_real(bad_real[i], &x), "%s", bad_real[i]);
-    }
-    ck_assert_double_eq(x, 99);
-    ck_assert(hw_parse_real("-.5e1", &x) && x == -5);
-}
-END_TEST
-
 START_TEST(lists_of_counts_are_whole) {
     size_t values[3] = {9, 9, 9};
     size_t n = 9;
@@ -224,15 +206,6 @@ START_TEST(bytes_for_people) {
 }
 END_TEST
 
-START_TEST(nearest_is_near) {
-    static const char *const names[] = {"capture", "info", "sinks"};
-    ck_assert_str_eq(hw_nearest("captrue", names, 3), "capture");
-    ck_assert_str_eq(hw_nearest("sink", names, 3), "sinks");
-    ck_assert_ptr_null(hw_nearest("zzz", names, 3));
-    ck_assert_ptr_null(hw_nearest("", names, 3));
-}
-END_TEST
-
 int main(void) {
     Suite *suite = suite_create("options");
     TCase *tcase = tcase_create("all");
@@ -242,10 +215,8 @@ int main(void) {
     tcase_add_test(tcase, arguments_stay_in_order_and_dashes_end_options);
     tcase_add_loop_test(tcase, wrong_lines_are_refused_in_one_sentence, 0, (int)HW_LENGTH(wrong));
     tcase_add_loop_test(tcase, sizes_are_exact, 0, (int)HW_LENGTH(sizes));
-    tcase_add_test(tcase, numbers_are_whole_texts);
     tcase_add_test(tcase, lists_of_counts_are_whole);
     tcase_add_test(tcase, bytes_for_people);
-    tcase_add_test(tcase, nearest_is_near);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

@@ -42,6 +42,11 @@ START_TEST(words_ranges_and_spans_select) {
     ck_assert_str_eq(resolve("last", 3, 2), "2"); // of the prompt
     ck_assert_str_eq(resolve("generated", 3, 2), "3 4");
     ck_assert_str_eq(resolve("generated", 3, 0), "");
+    ck_assert_str_eq(resolve("prefill", 3, 2), "0 1 2");
+    ck_assert_str_eq(resolve("decode", 3, 2), "2 3 4"); // what is fed one token at a time
+    ck_assert_str_eq(resolve("decode", 3, 0), "2");
+    ck_assert_str_eq(resolve("decode", 0, 2), "");
+    ck_assert_str_eq(resolve("prefill,generated", 2, 1), "0 1 2");
     ck_assert_str_eq(resolve("3-7", 10, 0), "3 4 5 6 7");
     ck_assert_str_eq(resolve("3-7", 5, 0), "3 4");
     ck_assert_str_eq(resolve("7", 5, 0), "");
@@ -70,6 +75,7 @@ START_TEST(span_names_are_listed) {
     ck_assert_str_eq(hw_positions_span(positions, 0), "a");
     ck_assert_str_eq(hw_positions_span(positions, 1), "b");
     ck_assert_ptr_null(hw_positions_span(positions, 2));
+    ck_assert_str_eq(hw_positions_text(positions), "a,first,3-4,b");
     hw_positions_close(&positions);
     hw_positions_close(&positions); // closed already
 }

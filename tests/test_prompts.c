@@ -210,6 +210,7 @@ static const struct {
     {"{\"text\": \"a\", \"spans\": {\"s\": [-1, 1]}}", "0 <= first < end <= 1 tokens"},
     {"{\"text\": \"a\", \"spans\": {\"s\": [0]}}", "0 <= first < end <= 1 tokens"},
     {"{\"text\": \"a\", \"spans\": {\"last\": \"a\"}}", "a span is named 'last'"},
+    {"{\"text\": \"a\", \"spans\": {\"decode\": \"a\"}}", "a span is named 'decode'"},
     {"{\"text\": \"a\", \"spans\": {\"\": \"a\"}}", "a span has an empty name"},
 };
 

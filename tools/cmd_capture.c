@@ -20,9 +20,9 @@ static const struct hw_option options[] = {
                    "What to record, by name (`headwater list records`) or by TransformerLens hook; "
                    "after the colon the layers or heads "
                    "it is narrowed to. May be repeated. Without it: default."),
-    HW_OPTION_STRING(
-        struct capture_options, positions, "positions", "SELECTOR", NULL,
-        "Rows of /activations and /logits: all, first, last, 3-7, generated, or a span's name."),
+    HW_OPTION_STRING(struct capture_options, positions, "positions", "SELECTOR", NULL,
+                     "Rows of /activations and /logits: all, first, last, 3-7, generated, prefill, "
+                     "decode, or a span's name."),
     HW_OPTION_CHOICE(struct capture_options, detail, "detail", "token|prompt", "token",
                      "prompt: keep only the means of statistics over the tokens of each prompt."),
     HW_OPTION_COUNT(struct capture_options, top, "top", "N", "8", 1, HW_MAX_RANK,

@@ -57,6 +57,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "formats/words.h"
 #include "kernels/status.h"
 
 #ifdef __cplusplus
@@ -138,9 +139,6 @@ void hw_options_free(const struct hw_option_set *set);
 // True where `flag` ("--help") stands among the options, before any `--`.
 bool hw_options_contain(int argc, const char *const *argv, const char *flag);
 
-// Numbers from users and files: the whole text, no sign, no blanks, range checked.
-bool hw_parse_count(const char *text, uint64_t *ret);
-bool hw_parse_real(const char *text, double *ret); // finite, decimal point whatever the locale
 // Counts separated by commas, each within least .. most, at most max_n of them; false where one is
 // wrong or there are none.
 bool hw_parse_counts(const char *text, uint64_t least, uint64_t most, size_t max_n, size_t *ret,
@@ -158,10 +156,6 @@ const char *hw_format_bytes(char *text, size_t text_bytes, uint64_t n_bytes);
 
 // The word of `words` ("a|b|c") with this index, and its length; NULL beyond the last.
 const char *hw_choice_word(const char *words, int index, size_t *ret_length);
-
-// The candidate nearest to text (edit distance at most a third of its length, at least 1), or NULL:
-// for "did you mean".
-const char *hw_nearest(const char *text, const char *const *candidates, size_t n_candidates);
 
 #ifdef __cplusplus
 }
