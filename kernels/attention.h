@@ -119,10 +119,11 @@ struct hw_attention_change {
     size_t key;
     size_t n_sinks;
     size_t n_recent;
-    bool is_cache_form; // WINDOW: whoever runs the layer turns the queries and sets q_sinks
     // WINDOW in cache form: where not NULL, [n_queries, n_heads, d_head] with rows q_stride floats
     // apart, the queries turned to their place in the cache; the first n_sinks keys are scored with
     // these. Whoever runs makes them where is_cache_form is set; the op looks at the pointer only.
+    // n_recent counts the query itself here too, so its place is min(position, n_sinks + n_recent -
+    // 1).
     bool is_cache_form;
     const float *q_sinks;
 };
