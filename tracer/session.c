@@ -44,6 +44,10 @@ static void take_buffers(struct hw_session *s, struct hw_arena *arena) {
     s->resid = hw_arena_take(arena, rows * d->d_model, sizeof(float));
     s->normed = hw_arena_take(arena, rows * d->d_model, sizeof(float));
     s->q = hw_arena_take(arena, rows * q_width, sizeof(float));
+    if (s->options.has_cache_windows) {
+        s->q_flat = hw_arena_take(arena, rows * q_width, sizeof(float));
+        s->q_turned = hw_arena_take(arena, s->options.max_tokens * q_width, sizeof(float));
+    }
     s->z = hw_arena_take(arena, rows * q_width, sizeof(float));
     s->out = hw_arena_take(arena, rows * d->d_model, sizeof(float));
     s->mlp_out = d->is_parallel ? hw_arena_take(arena, rows * d->d_model, sizeof(float)) : s->out;
@@ -53,9 +57,12 @@ static void take_buffers(struct hw_session *s, struct hw_arena *arena) {
     s->cosine = hw_arena_take(arena, s->max_keys * half, sizeof(float));
     s->sine = hw_arena_take(arena, s->max_keys * half, sizeof(float));
     s->layers_kept = s->options.max_generate > 0 ? d->n_layers : 1;
-    s->keys = hw_arena_take(arena, s->layers_kept * s->max_keys * kv_width, sizeof(float));
-    s->values = hw_arena_take(arena, s->layers_kept * s->max_keys * kv_width, sizeof(float));
+    size_t key_rows = hw_size_max(s->layers_kept * s->max_keys, rows);
+    s->keys = hw_arena_take(arena, key_rows * kv_width, sizeof(float));
+    s->values = hw_arena_take(arena, key_rows * kv_width, sizeof(float));
     s->targets = hw_arena_take(arena, rows, sizeof(uint32_t));
+    s->sequences =
+        hw_arena_take(arena, hw_size_max(s->options.max_branches, 1), sizeof *s->sequences);
     s->exec.scratch_bytes = scratch_bytes(s);
     s->exec.scratch = hw_arena_take(arena, s->exec.scratch_bytes, 1);
 }
@@ -74,7 +81,11 @@ static enum hw_status prepare(struct hw_session *s, const struct hw_model *model
     }
     s->model = model;
     s->options = *options;
-    s->max_rows = options->max_tokens;
+    if (options->max_branches > max_positions / options->max_tokens) {
+        return hw_fail(err, HW_USAGE, "%zu branches of %zu tokens (expected up to %zu in all)",
+                       options->max_branches, options->max_tokens, max_positions);
+    }
+    s->max_rows = hw_size_max(options->max_branches, 1) * options->max_tokens;
     s->max_keys = options->max_tokens + options->max_generate;
     if (model->desc.position == HW_POSITION_LEARNED && s->max_keys > model->desc.n_context) {
         return hw_fail(
@@ -168,20 +179,34 @@ static enum hw_status check_ids(const struct hw_session *s, const uint32_t *ids,
     return HW_OK;
 }
 
-enum hw_status hw_session_prefill(struct hw_session *session, const uint32_t *ids, size_t n_tokens,
-                                  const struct hw_observer *observer, uint32_t *ret_next,
-                                  struct hw_error *err) {
-    if (n_tokens == 0 || n_tokens > session->max_rows) {
-        return hw_fail(err, HW_USAGE, "a prompt of %zu tokens in a session for 1 to %zu", n_tokens,
-                       session->max_rows);
-    }
-    enum hw_status status = check_ids(session, ids, n_tokens, err);
+void hw_session_set_changes(struct hw_session *session, struct hw_changes *changes) {
+    session->changes = changes;
+}
+
+// Tokens at positions first .. first + n of the prompt, with the session's changes.
+static enum hw_status run(struct hw_session *s, const uint32_t *ids, size_t first, size_t n,
+                          const struct hw_observer *observer, uint32_t *ret_next,
+                          struct hw_error *err) {
+    enum hw_status status = check_ids(s, ids, n, err);
     if (status != HW_OK) {
         return status;
     }
-    struct hw_pass pass = {.ids = ids, .first = 0, .n = n_tokens, .observer = observer};
-    session->n_run = n_tokens;
-    return hw_forward(session, &pass, ret_next, err);
+    s->sequences[0] = (struct hw_sequence){.first = first, .n = n, .changes = s->changes};
+    struct hw_pass pass = {
+        .ids = ids, .sequences = s->sequences, .n_sequences = 1, .n_rows = n, .observer = observer};
+    s->n_run = first + n;
+    return hw_forward(s, &pass, ret_next, err);
+}
+
+enum hw_status hw_session_prefill(struct hw_session *session, const uint32_t *ids, size_t n_tokens,
+                                  const struct hw_observer *observer, uint32_t *ret_next,
+                                  struct hw_error *err) {
+    size_t most = session->options.max_tokens;
+    if (n_tokens == 0 || n_tokens > most) {
+        return hw_fail(err, HW_USAGE, "a prompt of %zu tokens in a session for 1 to %zu", n_tokens,
+                       most);
+    }
+    return run(session, ids, 0, n_tokens, observer, ret_next, err);
 }
 
 enum hw_status hw_session_decode(struct hw_session *session, uint32_t id, size_t position,
@@ -192,22 +217,32 @@ enum hw_status hw_session_decode(struct hw_session *session, uint32_t id, size_t
         return hw_fail(err, HW_USAGE, "decoding at position %zu (expected %zu, at most %zu)",
                        position, session->n_run, session->max_keys);
     }
-    enum hw_status status = check_ids(session, &id, 1, err);
-    if (status != HW_OK) {
-        return status;
-    }
-    struct hw_pass pass = {.ids = &id, .first = position, .n = 1, .observer = observer};
-    session->n_run = position + 1;
-    return hw_forward(session, &pass, ret_next, err);
+    return run(session, &id, position, 1, observer, ret_next, err);
 }
 
-double hw_session_flops(const struct hw_model_desc *d, size_t n_tokens, bool has_unembed) {
+// Linear maps and attention of a layer: keys and values of n_tokens rows, everything else of the
+// last n_rows of them.
+static double layer_flops(const struct hw_model_desc *d, size_t n_tokens, size_t n_rows) {
     double t = (double)n_tokens;
+    double n = (double)n_rows;
     double width = (double)d->d_model;
     double heads = (double)(d->n_heads * d->d_head);
     double kv = (double)(d->n_kv_heads * d->d_head);
     double mlp = (double)d->d_mlp * (d->is_gated ? 3.0 : 2.0);
-    double layer =
-        2.0 * t * width * (2.0 * heads + 2.0 * kv + mlp) + 4.0 * heads * t * (t + 1.0) / 2.0;
-    return layer * (double)d->n_layers + (has_unembed ? 2.0 * t * width * (double)d->n_vocab : 0.0);
+    double pairs = n * t - n * (n - 1.0) / 2.0;
+    return 2.0 * width * (n * (2.0 * heads + mlp) + t * 2.0 * kv) + 4.0 * heads * pairs;
+}
+
+double hw_session_flops(const struct hw_model_desc *d, size_t n_tokens, bool has_unembed) {
+    double unembed = 2.0 * (double)n_tokens * (double)d->d_model * (double)d->n_vocab;
+    return layer_flops(d, n_tokens, n_tokens) * (double)d->n_layers + (has_unembed ? unembed : 0.0);
+}
+
+double hw_branch_flops(const struct hw_model_desc *d, size_t n_tokens, size_t layer,
+                       size_t n_wanted) {
+    if (layer >= d->n_layers) {
+        return 0.0;
+    }
+    return layer_flops(d, n_tokens, n_tokens) * (double)(d->n_layers - 1 - layer) +
+           layer_flops(d, n_tokens, n_wanted);
 }
