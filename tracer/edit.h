@@ -2,7 +2,7 @@
 //
 // Parsed once, checked against the model, compiled for each prompt to writes and attention changes
 // (change.h). Replacements are a closed list; presets are lines of data that expand to this
-// grammar.
+// grammar. docs/edits.md has the grammar as a user reads it.
 #ifndef HW_EDIT_H
 #define HW_EDIT_H
 
@@ -67,7 +67,8 @@ struct hw_edit {
     bool *heads;  // [n_layers, n_heads] HEAD and KV (all query heads of each), and attn= at a point
                   // other than SITE
     bool *layers; // [n_layers] every layer that the edit touches
-    size_t unit;  // the neuron or channel
+    size_t unit;  // the first neuron or channel ...
+    size_t n_units;            // ... and how many from there on
     enum hw_site site;         // where point is SITE
     struct hw_positions *rows; // rows= or query=; NULL: all
     struct hw_positions *keys; // key= of edges; NULL: all
