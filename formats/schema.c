@@ -35,6 +35,7 @@ static const char *const group_names[HW_N_GROUPS] = {
     [HW_GROUP_ATTENTION_VECTORS] = "attention_vectors",
     [HW_GROUP_DECODE] = "decode",
     [HW_GROUP_ACTIVATIONS] = "activations",
+    [HW_GROUP_ATTRIBUTION] = "attribution",
     [HW_GROUP_LOGITS] = "logits",
     [HW_GROUP_VOCABULARY] = "vocabulary",
     [HW_GROUP_PROVENANCE] = "provenance",

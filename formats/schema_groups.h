@@ -141,6 +141,40 @@
     X(ACTIVATIONS_VALUE, ACTIVATIONS, "value", F4, (TOKEN, LAYER, KV_HEAD, HEAD_CHANNEL), "value", \
       "value", "1", "v of the key/value head.", "blocks.{layer}.attn.hook_v", false)
 
+#define HW_DATASETS_GROUP_ATTRIBUTION(X)                                                           \
+    X(ATTRIBUTION_RECORDED, ATTRIBUTION, "recorded", U1, (LAYER, HEAD), "", "head was recorded",   \
+      "1", "1 where the head was recorded, where the set of heads differs from layer to layer.",   \
+      "", false)                                                                                   \
+    X(ATTRIBUTION_POSITION, ATTRIBUTION, "position", I4, (PROMPT), "attribution",                  \
+      "position of the prediction", "1",                                                           \
+      "Position whose next-token prediction is attributed; -1 where the prompt has no target.",    \
+      "", false)                                                                                   \
+    X(ATTRIBUTION_LOGIT, ATTRIBUTION, "logit", F4, (PROMPT), "attribution", "logit", "1",          \
+      "Logit of the target, less that of the foil where there is one.", "hook_logits", false)      \
+    X(ATTRIBUTION_EMBEDDING, ATTRIBUTION, "embedding", F4, (PROMPT), "attribution",                \
+      "what the embedding adds to the logit", "1",                                                 \
+      "d . x with d the logit's direction through the final norm, its scale held.", "hook_embed",  \
+      false)                                                                                       \
+    X(ATTRIBUTION_BIAS, ATTRIBUTION, "bias", F4, (PROMPT), "attribution",                          \
+      "what biases add to the logit", "1",                                                         \
+      "Of the attention outputs, of the final norm and of the unembedding.", "", false)            \
+    X(ATTRIBUTION_HEAD, ATTRIBUTION, "head_logit", F4, (PROMPT, LAYER, HEAD), "attribution",       \
+      "what the head adds to the logit", "1",                                                      \
+      "d . W_O,h z_h; with embedding, bias and mlp_logit the sum is the logit.",                   \
+      "blocks.{layer}.attn.hook_result", false)                                                    \
+    X(ATTRIBUTION_MLP, ATTRIBUTION, "mlp_logit", F4, (PROMPT, LAYER), "attribution",               \
+      "what the MLP adds to the logit", "1", "d . mlp_output, its bias included.",                 \
+      "blocks.{layer}.hook_mlp_out", false)                                                        \
+    X(ATTRIBUTION_LENS_LOGIT, ATTRIBUTION, "lens_logit", F4, (PROMPT, DEPTH), "attribution",       \
+      "logit at a depth", "1",                                                                     \
+      "The logit that the residual stream at this depth gives through the final norm and the "     \
+      "unembedding.",                                                                              \
+      "blocks.{layer}.hook_resid_post", false)                                                     \
+    X(ATTRIBUTION_LENS_RANK, ATTRIBUTION, "lens_rank", I4, (PROMPT, DEPTH), "attribution",         \
+      "rank of the target at a depth", "1",                                                        \
+      "Tokens with a larger logit than the target's at this depth; -1 without a target.",          \
+      "blocks.{layer}.hook_resid_post", false)
+
 #define HW_DATASETS_GROUP_LOGITS(X)                                                                \
     X(LOGITS_TOKEN_PROMPT, LOGITS, "token_prompt", I4, (TOKEN), "", "prompt of the token", "1",    \
       "Value of the prompt coordinate.", "", false)                                                \

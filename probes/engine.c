@@ -236,6 +236,19 @@ static enum hw_status run_failed(struct hw_engine *e, struct hw_error *err) {
     return end_prompt(e, err);
 }
 
+// The plan has seen to it that there is one.
+static size_t attribution_position(struct hw_engine *e, const struct hw_prompt *p) {
+    if (e->config.attribution_at == NULL) {
+        return p->n_ids - 1;
+    }
+    size_t at = 0;
+    (void)hw_positions_resolve(e->config.attribution_at, p, p->n_ids, e->is_recorded);
+    while (at + 1 < p->n_ids && !e->is_recorded[at]) {
+        at++;
+    }
+    return at;
+}
+
 enum hw_status hw_engine_run(struct hw_engine *e, const struct hw_engine_prompt *prompt,
                              struct hw_destination *destination, struct hw_error *err) {
     const struct hw_prompt *p = prompt->prompt;
@@ -256,6 +269,7 @@ enum hw_status hw_engine_run(struct hw_engine *e, const struct hw_engine_prompt 
     for (size_t i = 0; i < p->n_ids; i++) {
         take_token(e, i, p->ids[i]);
     }
+    e->attribution_at = attribution_position(e, p);
     if (e->config.positions != NULL) {
         (void)hw_positions_resolve(e->config.positions, p, p->n_ids + e->config.max_generate,
                                    e->is_recorded);

@@ -41,9 +41,10 @@ struct hw_engine;
 struct hw_engine_config {
     const struct hw_model *model;
     const struct hw_layout *layout;
-    size_t max_tokens;                    // longest prompt text
-    size_t max_generate;                  // tokens generated after it
-    const struct hw_positions *positions; // rows of /activations and /logits; NULL: all
+    size_t max_tokens;                         // longest prompt text
+    size_t max_generate;                       // tokens generated after it
+    const struct hw_positions *positions;      // rows of /activations and /logits; NULL: all
+    const struct hw_positions *attribution_at; // one position a prompt; NULL: the last
 };
 
 // Bytes that hw_engine_open takes, and what the session must be ready for (request, unembed_top).

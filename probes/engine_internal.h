@@ -5,6 +5,7 @@
 #define HW_ENGINE_INTERNAL_H
 
 #include "kernels/arena.h"
+#include "probes/attribution.h"
 #include "probes/engine.h"
 #include "probes/probe.h"
 
@@ -85,6 +86,8 @@ struct hw_engine {
     const float *rotated_q; // of the running layer
     const float *rotated_k;
     float next_logprob; // of the token that the last row predicts
+    struct hw_attribution attribution;
+    size_t attribution_at; // position of the running prompt
 };
 
 // Rows [first, first + n) (positions) of a dataset, [n, units, width] four-byte values with rows ld
@@ -117,6 +120,8 @@ bool hw_engine_attention(void *self, size_t layer, size_t call, const struct hw_
 enum hw_status hw_engine_attention_done(void *self, size_t layer, const struct hw_site_event *pass,
                                         const struct hw_attention_request *request,
                                         struct hw_error *err);
+enum hw_status hw_engine_attribute(struct hw_engine *e, const struct hw_engine_row *active,
+                                   const struct hw_site_event *event, struct hw_error *err);
 enum hw_status hw_engine_spans_end(struct hw_engine *e, struct hw_error *err);
 bool hw_engine_unembed(void *self, const struct hw_site_event *rows, struct hw_unembed_out *out);
 enum hw_status hw_engine_unembed_done(void *self, const struct hw_site_event *rows,

@@ -146,6 +146,9 @@ static void take_buffers(struct hw_engine *e, struct hw_arena *arena) {
     e->first_state = hw_arena_take(
         arena, e->has[HW_REDUCE_COSINE_FIRST] ? (d->n_layers + 1) * d->d_model : 0, sizeof(float));
     e->ln1_scale = hw_arena_take(arena, e->has[HW_REDUCE_NORM_SCALES] ? rows : 0, sizeof(float));
+    if (e->has[HW_REDUCE_ATTRIBUTION]) {
+        hw_attribution_take(&e->attribution, e->config.model, arena);
+    }
     take_request_buffers(e, arena);
     take_unembed_buffers(e, arena);
     e->ids = hw_arena_take(arena, all_rows, sizeof(uint32_t));
@@ -178,7 +181,9 @@ static void watch_site(struct hw_engine *e, const struct hw_engine_row *active, 
     enum hw_dataset dataset = active->row->dataset;
     bool is_depth = site == HW_SITE_RESID_POST;
     for (size_t layer = 0; layer < n_layers; layer++) {
-        if (hw_engine_slab(e, dataset, (int64_t)layer + (is_depth ? 1 : 0)) >= 0) {
+        // An attribution is of the whole stream, whichever heads are kept of it.
+        if (active->row->reduce == HW_REDUCE_ATTRIBUTION ||
+            hw_engine_slab(e, dataset, (int64_t)layer + (is_depth ? 1 : 0)) >= 0) {
             e->watch[layer] |= 1u << site;
         }
     }

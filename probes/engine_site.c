@@ -249,6 +249,8 @@ static enum hw_status do_row(struct hw_engine *e, const struct hw_engine_row *ac
         return is_prompt ? put_state_top(e, active->row->dataset, event, err) : HW_OK;
     case HW_REDUCE_STATE_STATS:
         return is_prompt ? put_state(e, event, err) : HW_OK;
+    case HW_REDUCE_ATTRIBUTION:
+        return hw_engine_attribute(e, active, event, err);
     case HW_REDUCE_STATE_EVENTS: // with the statistics, which it needs
         return HW_OK;
     case HW_REDUCE_PROJECTED_NORM:

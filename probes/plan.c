@@ -246,6 +246,46 @@ static enum hw_status check_positions(const struct hw_plan *plan, const struct h
                : hw_fail(err, HW_USAGE, "--positions %s: selects no token of any prompt", text);
 }
 
+// A target somewhere, and one position in every prompt.
+static enum hw_status plan_attribution(struct hw_plan *plan, const struct hw_prompts *prompts,
+                                       const char *at, struct hw_error *err) {
+    if (!plan->recording.layout.has[HW_DS_ATTRIBUTION_LOGIT]) {
+        return at == NULL ? HW_OK
+                          : hw_fail(err, HW_USAGE,
+                                    "--attribution-at says where to attribute, and attribution is "
+                                    "not recorded");
+    }
+    size_t n_targets = 0;
+    for (size_t p = 0; p < prompts->n; p++) {
+        n_targets += prompts->items[p].target_id >= 0;
+    }
+    if (n_targets == 0) {
+        return hw_fail(err, HW_USAGE,
+                       "record attribution needs a target (expected \"target\" in the prompts' "
+                       "objects, found none in %zu prompts)",
+                       prompts->n);
+    }
+    if (at == NULL) {
+        return HW_OK;
+    }
+    enum hw_status status = hw_positions_parse(at, &plan->attribution_at, err);
+    bool *selected = malloc(plan->recording.layout.max_tokens + 1);
+    if (status == HW_OK && selected == NULL) {
+        status = hw_fail(err, HW_RESOURCE, "cannot allocate %zu bytes",
+                         plan->recording.layout.max_tokens);
+    }
+    for (size_t p = 0; p < prompts->n && status == HW_OK; p++) {
+        const struct hw_prompt *prompt = &prompts->items[p];
+        size_t n = hw_positions_resolve(plan->attribution_at, prompt, prompt->n_ids, selected);
+        if (n != 1 && prompt->status != HW_PROMPT_FAILED) {
+            status =
+                hw_fail(err, HW_USAGE, "selects %zu positions of prompt %zu (expected one)", n, p);
+        }
+    }
+    free(selected);
+    return status == HW_OK ? HW_OK : hw_fail_context(err, status, "--attribution-at %s: ", at);
+}
+
 enum hw_status hw_plan_open(const struct hw_model *model, const struct hw_prompts *prompts,
                             const struct hw_plan_options *options, struct hw_plan *ret_plan,
                             struct hw_error *err) {
@@ -264,6 +304,8 @@ enum hw_status hw_plan_open(const struct hw_model *model, const struct hw_prompt
         status = hw_fail(err, HW_USAGE,
                          "--positions narrows activations and logits, and none are recorded");
     }
+    status =
+        status == HW_OK ? plan_attribution(&plan, prompts, options->attribution_at, err) : status;
     for (size_t p = 0; p < prompts->n && status == HW_OK; p++) {
         plan.n_failed += prompts->items[p].status == HW_PROMPT_FAILED;
         plan.n_tokens += prompts->items[p].n_ids;
@@ -276,6 +318,7 @@ enum hw_status hw_plan_open(const struct hw_model *model, const struct hw_prompt
             hw_size_max(1, plan.recording.layout.max_tokens - options->record.max_generate),
         .max_generate = options->record.max_generate,
         .positions = plan.positions,
+        .attribution_at = plan.attribution_at,
     };
     if (status == HW_OK && options->positions != NULL) {
         status = check_positions(&plan, prompts, options->positions, err);
@@ -296,6 +339,7 @@ enum hw_status hw_plan_open(const struct hw_model *model, const struct hw_prompt
 
 void hw_plan_close(struct hw_plan *plan) {
     hw_positions_close(&plan->positions);
+    hw_positions_close(&plan->attribution_at);
     hw_recording_close(&plan->recording);
     memset(plan, 0, sizeof *plan);
 }

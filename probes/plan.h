@@ -16,7 +16,8 @@
 
 struct hw_plan_options {
     struct hw_record_options record;
-    const char *positions; // selector of rows for /activations and /logits; NULL: all
+    const char *positions;      // selector of rows for /activations and /logits; NULL: all
+    const char *attribution_at; // selector of one position a prompt for /attribution; NULL: last
     int n_threads;
     enum hw_level level;
     size_t part_prompts; // in a part at most; 0: no limit
@@ -24,7 +25,8 @@ struct hw_plan_options {
 
 struct hw_plan {
     struct hw_recording recording;
-    struct hw_positions *positions; // NULL: all
+    struct hw_positions *positions;      // NULL: all
+    struct hw_positions *attribution_at; // NULL: the last
     struct hw_session_options session;
     struct hw_engine_config engine;
     size_t n_failed;      // prompts that cannot run

@@ -48,6 +48,7 @@ enum hw_reduce {
     HW_REDUCE_DECODE_TOP,   // of each decode row: this dataset and the two that follow it get key,
                             // weight, mass on key 0 [head]
     HW_REDUCE_DECODE_ROW,   // the whole decode row [head, key]
+    HW_REDUCE_ATTRIBUTION,  // direct logit attribution and lens (attribution.h): all of the group
     HW_REDUCE_CONSTANT,     // a property of the run that the storage fills in by itself
 };
 

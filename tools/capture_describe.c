@@ -64,8 +64,8 @@ static json_t *make_manifest(const struct hw_invocation *in, const struct captur
         (void)json_array_append_new(labels, json_string(opt->labels.items[i]));
     }
     return json_pack(
-        "{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:s, s:I, s:I, s:I, s:s, s:s, s:s, s:o, s:o, "
-        "s:o}",
+        "{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:s, s:I, s:I, s:I, s:s, s:s, s:s, s:s, s:o, "
+        "s:o, s:o}",
         "format_version", "1.0", "tool_version", HW_VERSION, "model_sha256", setup->model_sha256,
         "model_family", setup->model->desc.family, "tokenizer_sha256", setup->tokenizer_sha256,
         "prompts_sha256", setup->prompts_sha256, "n_prompts", (json_int_t)setup->prompts.n,
@@ -73,8 +73,10 @@ static json_t *make_manifest(const struct hw_invocation *in, const struct captur
         layout->is_detail_prompt ? "prompt" : "token", "top", (json_int_t)layout->n_rank, "offsets",
         (json_int_t)layout->n_offsets, "generate", (json_int_t)opt->generate, "stop",
         setup->stop != NULL ? setup->stop : "", "positions",
-        opt->positions != NULL ? opt->positions : "all", "kernels", hw_level_name(ops->level),
-        "labels", labels, "recorded", recorded(layout), "axes", axes_of(layout));
+        opt->positions != NULL ? opt->positions : "all", "attribution_at",
+        opt->attribution_at != NULL ? opt->attribution_at : "last", "kernels",
+        hw_level_name(ops->level), "labels", labels, "recorded", recorded(layout), "axes",
+        axes_of(layout));
 }
 
 static void add(struct capture_setup *setup, const char *name, const char *value) {

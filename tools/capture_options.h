@@ -19,6 +19,7 @@ struct capture_options {
     struct hw_input_options input;
     struct hw_strings records;
     const char *positions;
+    const char *attribution_at;
     int detail;
     uint64_t top;
     uint64_t offsets;

@@ -27,6 +27,7 @@ static enum hw_status make_plan(const struct hw_invocation *in, struct capture_s
                    .activation_element = activation[opt->activation_dtype],
                    .keeps_prompt_text = true},
         .positions = opt->positions,
+        .attribution_at = opt->attribution_at,
         .n_threads = (int)in->common.threads,
         .level = hw_input_level(opt->kernels),
         .part_prompts = opt->commit_every};

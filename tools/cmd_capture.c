@@ -23,6 +23,9 @@ static const struct hw_option options[] = {
     HW_OPTION_STRING(struct capture_options, positions, "positions", "SELECTOR", NULL,
                      "Rows of /activations and /logits: all, first, last, 3-7, generated, prefill, "
                      "decode, or a span's name."),
+    HW_OPTION_STRING(struct capture_options, attribution_at, "attribution-at", "POS", NULL,
+                     "Position of each prompt whose prediction `attribution` takes apart (default: "
+                     "the last)."),
     HW_OPTION_CHOICE(struct capture_options, detail, "detail", "token|prompt", "token",
                      "prompt: keep only the means of statistics over the tokens of each prompt."),
     HW_OPTION_COUNT(struct capture_options, top, "top", "N", "8", 1, HW_MAX_RANK,
