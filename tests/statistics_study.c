@@ -137,7 +137,7 @@ static void add_prompt(struct study *study, size_t n, uint64_t seed) {
 static const struct run_options everything = {
     .records = {"default,attention_maps,attention_scores,attention_top,attention_vectors",
                 "residual,attention_output,mlp_output,mlp_post,z,head_result,value,norm_scale",
-                "logits"},
+                "logits,attribution"},
     .n_rank = STUDY_RANK,
     .n_offsets = STUDY_OFFSETS};
 
@@ -186,6 +186,10 @@ void study_open(struct study *study, const char *name, enum hw_level level, bool
     add_prompt(study, is_learned ? 100 : 140, 3);
     run_prompts_add_span(&study->prompts, "question", 90, 99);
     run_prompts_add_span(&study->prompts, "needle", 0, 33);
+    // One prompt without a target, one with, one with a foil too.
+    study->prompts.items[1].target_id = 5;
+    study->prompts.items[2].target_id = 7;
+    study->prompts.items[2].foil_id = 11;
     struct run_options options = all_records(study);
     run_capture(study->model, &study->prompts, &options, &study->run);
     options.max_generate = STUDY_GENERATED;

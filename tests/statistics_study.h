@@ -68,6 +68,8 @@ extern const struct study_check state_checks[];
 extern const size_t n_state_checks;
 extern const struct study_check activation_checks[];
 extern const size_t n_activation_checks;
+extern const struct study_check attribution_checks[];
+extern const size_t n_attribution_checks;
 extern const struct study_check token_checks[];
 extern const size_t n_token_checks;
 

@@ -49,7 +49,8 @@ static study_check_fn find_check(enum hw_dataset dataset) {
     } tables[] = {{attention_checks, n_attention_checks},
                   {state_checks, n_state_checks},
                   {activation_checks, n_activation_checks},
-                  {token_checks, n_token_checks}};
+                  {token_checks, n_token_checks},
+                  {attribution_checks, n_attribution_checks}};
     for (size_t t = 0; t < sizeof tables / sizeof tables[0]; t++) {
         for (size_t i = 0; i < tables[t].n; i++) {
             if (tables[t].items[i].dataset == dataset) {
