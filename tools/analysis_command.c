@@ -120,6 +120,10 @@ static enum hw_status print_json(struct frame *f, struct hw_error *err) {
 enum hw_status hw_analysis_run(struct hw_invocation *in, const struct hw_analysis_options *options,
                                hw_analysis_fn look, struct hw_error *err) {
     struct frame f = {.in = in, .options = options, .look = look, .n = in->n_arguments};
+    if (options->out != NULL && options->out[0] == '\0') {
+        return hw_fail(err, HW_USAGE, "%s: option --out: expected a file name, found none",
+                       in->command->name);
+    }
     enum hw_status status = check_output(&f, err);
     if (status != HW_OK) {
         return status;

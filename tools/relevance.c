@@ -236,6 +236,38 @@ static void close_job(struct hw_relevance_job *job) {
     hw_map_source_close(&job->source);
 }
 
+static bool is_given(const struct hw_invocation *in, const char *name) {
+    for (size_t i = 0; i < in->command->n_options; i++) {
+        if (in->given[i] && strcmp(in->command->options[i].name, name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+// What the options ask for that this capture cannot mean.
+static enum hw_status check_options(const struct hw_relevance_kind *kind,
+                                    const struct hw_relevance_job *job, struct hw_error *err) {
+    const struct hw_trace *trace = job->report->trace;
+    size_t n_heads = hw_trace_layout(trace)->n_heads;
+    if (job->maps.is_raw && is_given(job->in, "residual")) {
+        return hw_fail(err, HW_USAGE, "%s: --raw takes the maps as they are, without --residual",
+                       kind->name);
+    }
+    if (job->maps.reduce == HW_HEADS_ONE && (size_t)job->maps.head >= n_heads) {
+        return hw_fail(err, HW_USAGE, "%s: --reduce: no head %d (expected 0 to %zu)",
+                       hw_trace_path(trace), (int)job->maps.head, n_heads - 1);
+    }
+    if (json_is_array(job->reference) && !json_is_array(json_array_get(job->reference, 0)) &&
+        hw_trace_n_prompts(trace) > 1) {
+        return hw_fail(err, HW_USAGE,
+                       "%s: --reference: one list for %zu prompts (expected a list of lists, one "
+                       "per prompt, or an object {prompt name: list})",
+                       job->options->reference, hw_trace_n_prompts(trace));
+    }
+    return HW_OK;
+}
+
 enum hw_status hw_relevance_look(const struct hw_relevance_kind *kind, struct hw_invocation *in,
                                  const struct hw_relevance_options *options,
                                  struct hw_analysis_report *report, struct hw_error *err) {
@@ -245,6 +277,7 @@ enum hw_status hw_relevance_look(const struct hw_relevance_kind *kind, struct hw
     if (status == HW_OK && options->reference != NULL) {
         status = hw_json_load(options->reference, HW_MAX_CONFIG_BYTES, &job.reference, err);
     }
+    status = status == HW_OK ? check_options(kind, &job, err) : status;
     status = status != HW_OK ? status
                              : hw_map_source_open(report->trace, kind->name,
                                                   (int)in->common.threads, &job.source, err);
