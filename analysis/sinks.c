@@ -20,6 +20,7 @@ void hw_sinks_defaults(struct hw_sinks_options *ret_options) {
                                              .cosine = .9,
                                              .n_first = 2,
                                              .least_lifetime = 5,
+                                             .n_threads = 1,
                                              .is_gap_wanted = true};
 }
 
@@ -307,7 +308,7 @@ static void keep_chunks(struct hw_trace *trace) {
         HW_DS_ATTENTION_SCORE_MEAN,       HW_DS_ATTENTION_ENTROPY, HW_DS_ATTENTION_ROW_SUM,
         HW_DS_ATTENTION_RECEIVED_ENTROPY, HW_DS_SINK_SCORE,        HW_DS_VALUE_NORM,
         HW_DS_VALUE_NORM_PROJECTED,       HW_DS_RESIDUAL_NORM,     HW_DS_RESIDUAL_COSINE_FIRST};
-    for (size_t i = 0; i < sizeof read / sizeof *read && hw_trace_n_prompts(trace) > 1; i++) {
+    for (size_t i = 0; i < sizeof read / sizeof *read; i++) {
         hw_trace_keep_chunks(trace, read[i]);
     }
 }
@@ -317,6 +318,7 @@ enum hw_status hw_sinks_compute(struct hw_trace *trace, const struct hw_sinks_op
     struct hw_sinks sinks = {.options = *options,
                              .has_tokens = hw_trace_has(trace, HW_DS_ATTENTION_RECEIVED)};
     struct sinks_work work = {.trace = trace, .out = &sinks};
+    sinks.options.n_threads = sinks.options.n_threads < 1 ? 1 : sinks.options.n_threads;
     if (sinks.options.n_keys == 0) {
         sinks.options.n_keys = 1; // keys[0]: the first token
         sinks.options.keys[0] = 0;

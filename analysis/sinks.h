@@ -69,6 +69,7 @@ struct hw_sinks_options {
     size_t first_lifetime;     // as many behave as the first sink; 0: layers - 15 as the reference
     bool is_gap_wanted;        // logit gaps
     bool is_every_prompt_kept; // alpha_prompts
+    int n_threads;             // at least 1; no figure depends on it
 };
 
 enum hw_sink_label { HW_SINK_NONE, HW_SINK_NOISE, HW_SINK_SECONDARY, HW_SINK_LIKE_FIRST };

@@ -1,6 +1,7 @@
 // What the statistics of single rows and keys say about the sink: its rate over the first rows
 // only, dormancy (Guo et al., D1), normalised entropies (D5), and the score gap over the keys that
-// a query sees; see sinks.h.
+// a query sees; see sinks.h. Heads are shared out to the threads: each has its own sums, so no
+// figure depends on how many there are.
 #include <math.h>
 #include <string.h>
 
@@ -90,11 +91,17 @@ static enum hw_status add_first(struct sinks_work *w, const struct sinks_prompt 
             return status;
         }
         for (size_t head = 0; head < out->n_heads; head++) {
+            bool is_recorded = !isnan(w->rows[head]);
+            n_seen += is_recorded;
+            if (is_recorded && out->options.n_lengths > 0) {
+                add_lengths(w, p, head, hits);
+            }
+        }
+#pragma omp parallel for num_threads(out->options.n_threads)
+        for (size_t head = 0; head < out->n_heads; head++) {
             if (isnan(w->rows[head])) {
                 continue;
             }
-            n_seen++;
-            add_lengths(w, p, head, hits);
             add_dormancy(w, p, layer, head);
             if (has_gap) {
                 add_seen_gap(w, p, layer, head);
@@ -138,7 +145,9 @@ static enum hw_status add_row_entropy(struct sinks_work *w, const struct sinks_p
     if (status == HW_OK && has_sum) {
         status = read(w, p, HW_DS_ATTENTION_ROW_SUM, layer, w->second, err);
     }
-    for (size_t head = 0; head < out->n_heads && status == HW_OK; head++) {
+    size_t n_heads = status == HW_OK ? out->n_heads : 0;
+#pragma omp parallel for num_threads(out->options.n_threads)
+    for (size_t head = 0; head < n_heads; head++) {
         double h = hw_entropy_rows(w->rows + head, has_sum ? w->second + head : NULL, out->n_heads,
                                    p->n_tokens);
         if (isfinite(h)) { // else the head was not recorded, or the capture is spoiled
@@ -152,7 +161,9 @@ static enum hw_status add_column_entropy(struct sinks_work *w, const struct sink
                                          size_t layer, struct hw_error *err) {
     struct hw_sinks *out = w->out;
     enum hw_status status = read(w, p, HW_DS_ATTENTION_RECEIVED_ENTROPY, layer, w->rows, err);
-    for (size_t head = 0; head < out->n_heads && status == HW_OK; head++) {
+    size_t n_heads = status == HW_OK ? out->n_heads : 0;
+#pragma omp parallel for num_threads(out->options.n_threads)
+    for (size_t head = 0; head < n_heads; head++) {
         double h = hw_entropy_columns(w->rows + head, out->n_heads, p->n_tokens);
         if (isfinite(h)) {
             hw_mean_add(&out->entropy_column[layer * out->n_heads + head], h);

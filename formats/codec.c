@@ -19,6 +19,7 @@ struct state {
 #ifdef HW_HAVE_ISAL
     struct isal_zstream *stream;
     unsigned char *level_buffer;
+    struct inflate_state *inflate;
 #endif
 };
 
@@ -48,7 +49,9 @@ enum hw_status hw_codec_open(int n_threads, struct hw_codec **ret_codec, struct 
     for (int i = 0; i < n; i++) {
         codec->states[i].stream = malloc(sizeof *codec->states[i].stream);
         codec->states[i].level_buffer = malloc(ISAL_DEF_LVL1_DEFAULT);
-        if (codec->states[i].stream == NULL || codec->states[i].level_buffer == NULL) {
+        codec->states[i].inflate = malloc(sizeof *codec->states[i].inflate);
+        if (codec->states[i].stream == NULL || codec->states[i].level_buffer == NULL ||
+            codec->states[i].inflate == NULL) {
             hw_codec_close(&codec);
             return hw_fail(err, HW_RESOURCE, "not enough memory for %d codec threads", n);
         }
@@ -68,6 +71,7 @@ void hw_codec_close(struct hw_codec **codec) {
 #ifdef HW_HAVE_ISAL
         free(state->stream);
         free(state->level_buffer);
+        free(state->inflate);
 #endif
     }
     free(*codec);
@@ -207,23 +211,44 @@ enum hw_status hw_codec_encode(struct hw_codec *codec, struct hw_codec_chunk *co
                : hw_fail(err, HW_RESOURCE, "not enough memory to compress %d chunks", n_failed);
 }
 
-enum hw_status hw_codec_decode(struct hw_codec *codec, const struct hw_codec_chunk *chunk,
-                               void *out, size_t n_out, struct hw_error *err) {
-    struct state *state = &codec->states[0];
+// Bytes written to out, at most n_out; or SIZE_MAX where the stream is broken or does not come to
+// its end within them.
+static size_t inflate_bytes(struct state *state, const unsigned char *in, size_t n_in,
+                            unsigned char *out, size_t n_out) {
+#ifdef HW_HAVE_ISAL
+    struct inflate_state *inflate = state->inflate;
+    isal_inflate_init(inflate);
+    inflate->crc_flag = ISAL_ZLIB;
+    inflate->next_in = (uint8_t *)in;
+    inflate->avail_in = (uint32_t)n_in;
+    inflate->next_out = out;
+    inflate->avail_out = (uint32_t)n_out;
+    bool is_done = isal_inflate_stateless(inflate) == ISAL_DECOMP_OK &&
+                   inflate->block_state == ISAL_BLOCK_FINISH;
+    return is_done ? inflate->total_out : SIZE_MAX;
+#else
+    (void)state;
+    uLongf n = (uLongf)n_out;
+    return uncompress(out, &n, in, (uLong)n_in) == Z_OK ? (size_t)n : SIZE_MAX;
+#endif
+}
+
+static enum hw_status decode_chunk(struct state *state, const struct hw_codec_chunk *chunk,
+                                   void *out, size_t n_out, struct hw_error *err) {
     if (n_out > MAX_CHUNK_BYTES || chunk->n_bytes > MAX_CHUNK_BYTES || !reserve(state, n_out + 1)) {
         return hw_fail(err, HW_RESOURCE, "not enough memory for a chunk of %zu bytes", n_out);
     }
     const unsigned char *shuffled = chunk->data;
     size_t n = chunk->n_bytes;
     if ((chunk->filter_mask & HW_CODEC_RAW_MASK) == 0) {
-        uLongf room = (uLongf)n_out + 1; // one byte more than due: a longer stream shows itself
-        if (uncompress(state->shuffled, &room, chunk->data, (uLong)chunk->n_bytes) != Z_OK) {
+        // One byte more than due: a longer stream shows itself.
+        n = inflate_bytes(state, chunk->data, chunk->n_bytes, state->shuffled, n_out + 1);
+        if (n == SIZE_MAX) {
             return hw_fail(err, HW_INPUT,
                            "broken deflate stream of %zu bytes, expected %zu bytes out of it",
                            chunk->n_bytes, n_out);
         }
         shuffled = state->shuffled;
-        n = (size_t)room;
     }
     if (n != n_out) {
         return hw_fail(err, HW_INPUT, "chunk of %zu bytes, expected %zu", n, n_out);
@@ -234,4 +259,26 @@ enum hw_status hw_codec_decode(struct hw_codec *codec, const struct hw_codec_chu
         memcpy(out, shuffled, n_out);
     }
     return HW_OK;
+}
+
+enum hw_status hw_codec_decode(struct hw_codec *codec, const struct hw_codec_chunk *chunk,
+                               void *out, size_t n_out, struct hw_error *err) {
+    return decode_chunk(&codec->states[0], chunk, out, n_out, err);
+}
+
+enum hw_status hw_codec_decode_all(struct hw_codec *codec, const struct hw_codec_chunk *chunks,
+                                   void *const *outs, size_t n, size_t n_out,
+                                   struct hw_error *err) {
+    size_t first_bad = n;
+#pragma omp parallel for schedule(dynamic) num_threads(codec->n_threads) reduction(min : first_bad)
+    for (size_t i = 0; i < n; i++) {
+        struct state *state = &codec->states[omp_get_thread_num()];
+        if (decode_chunk(state, &chunks[i], outs[i], n_out, NULL) != HW_OK && i < first_bad) {
+            first_bad = i;
+        }
+    }
+    // Once more, for what is wrong with it.
+    return first_bad == n
+               ? HW_OK
+               : decode_chunk(&codec->states[0], &chunks[first_bad], outs[first_bad], n_out, err);
 }

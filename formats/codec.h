@@ -1,10 +1,10 @@
 // Shuffle and deflate of HDF5 chunks on our own threads: what H5Dwrite_chunk takes and every HDF5
 // library reads.
 //
-// Streams are plain zlib streams of level 1, made by ISA-L where it is built in (5 to 9 times the
-// speed of zlib), else by zlib. A chunk that deflate would make larger is stored shuffled only,
-// with the filter mask saying so. Decoding never writes more than the size that the caller expects,
-// whatever the stream says.
+// Streams are plain zlib streams of level 1, made and read by ISA-L where it is built in (5 to 9
+// times the speed of zlib in making them), else by zlib. A chunk that deflate would make larger is
+// stored shuffled only, with the filter mask saying so. Decoding never writes more than the size
+// that the caller expects, whatever the stream says.
 #ifndef HW_CODEC_H
 #define HW_CODEC_H
 
@@ -41,6 +41,11 @@ enum hw_status hw_codec_encode(struct hw_codec *codec, struct hw_codec_chunk *co
 // HW_INPUT where the stream is broken or does not hold exactly n_out bytes.
 enum hw_status hw_codec_decode(struct hw_codec *codec, const struct hw_codec_chunk *chunk,
                                void *out, size_t n_out, struct hw_error *err);
+
+// Chunks of n_out bytes each, chunk by chunk on the team: chunk i to outs[i]. HW_INPUT as above;
+// some outs are then written.
+enum hw_status hw_codec_decode_all(struct hw_codec *codec, const struct hw_codec_chunk *chunks,
+                                   void *const *outs, size_t n, size_t n_out, struct hw_error *err);
 
 const char *hw_codec_name(void); // "isa-l" or "zlib", for provenance
 

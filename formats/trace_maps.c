@@ -6,7 +6,7 @@
 
 #include "formats/h5.h"
 #include "formats/prompt_rows.h"
-#include "formats/trace_reader_internal.h"
+#include "formats/trace_rows.h"
 #include "kernels/attention.h"
 #include "kernels/size.h"
 
@@ -97,21 +97,14 @@ static enum hw_status read_slowly(struct hw_trace *trace, const struct hw_map_pl
     return status;
 }
 
-// Whether the filters are shuffle and deflate, and the chunk one tile: what the codec decodes.
+// Whether the codec decodes its chunks, and each is one tile.
 static bool is_ours(hid_t dataset) {
     hsize_t chunk[HW_MAX_AXES] = {0};
-    unsigned flags, config;
-    size_t n_values = 0;
     hid_t creation = H5Dget_create_plist(dataset);
-    bool is_chunked = H5Pget_layout(creation) == H5D_CHUNKED &&
-                      H5Pget_chunk(creation, HW_MAX_AXES, chunk) == HW_MAX_AXES;
-    bool is_same = is_chunked && chunk[0] == 1 && chunk[1] == 1 && chunk[2] == 1 &&
-                   chunk[3] == HW_MAP_TILE && chunk[4] == HW_MAP_TILE &&
-                   H5Pget_nfilters(creation) == 2 &&
-                   H5Pget_filter2(creation, 0, &flags, &n_values, NULL, 0, NULL, &config) ==
-                       H5Z_FILTER_SHUFFLE &&
-                   H5Pget_filter2(creation, 1, &flags, &n_values, NULL, 0, NULL, &config) ==
-                       H5Z_FILTER_DEFLATE;
+    bool is_same = hw_trace_is_shuffled_deflated(creation) &&
+                   H5Pget_chunk(creation, HW_MAX_AXES, chunk) == HW_MAX_AXES && chunk[0] == 1 &&
+                   chunk[1] == 1 && chunk[2] == 1 && chunk[3] == HW_MAP_TILE &&
+                   chunk[4] == HW_MAP_TILE;
     hw_h5_close(&creation);
     return is_same;
 }

@@ -6,7 +6,7 @@
 #include "formats/commit.h"
 #include "formats/h5.h"
 #include "formats/prompt_rows.h"
-#include "formats/trace_reader_internal.h"
+#include "formats/trace_rows.h"
 #include "kernels/attention.h"
 #include "kernels/size.h"
 
@@ -119,6 +119,11 @@ enum hw_status hw_trace_read_raw(struct hw_trace *trace, enum hw_dataset dataset
     if (trace->shape.element[dataset] == HW_ELEMENT_VSTR) {
         return hw_fail(err, HW_INTERNAL, "%s: is text", row->name);
     }
+    bool is_read = false;
+    status = hw_trace_rows_read(trace, dataset, slab, first, n, ret_values, &is_read, err);
+    if (status != HW_OK || is_read) {
+        return status;
+    }
     hsize_t start[HW_MAX_AXES] = {first}, count[HW_MAX_AXES] = {n}, total[1] = {n_values};
     for (size_t i = 1; i < row->n_axes; i++) {
         bool is_slab = (int)i == hw_schema_slab_axis(dataset);
@@ -140,48 +145,6 @@ enum hw_status hw_trace_read_raw(struct hw_trace *trace, enum hw_dataset dataset
     hw_h5_close(&memory);
     hw_h5_close(&space);
     return status;
-}
-
-// Bytes of an unpacked chunk, 0 where the dataset has none.
-static size_t chunk_bytes(hid_t dataset) {
-    hsize_t dims[HW_MAX_AXES];
-    size_t n = 0;
-    hid_t creation = H5Dget_create_plist(dataset);
-    hid_t type = H5Dget_type(dataset);
-    int rank = creation >= 0 && H5Pget_layout(creation) == H5D_CHUNKED
-                   ? H5Pget_chunk(creation, HW_MAX_AXES, dims)
-                   : 0;
-    if (rank > 0 && rank <= HW_MAX_AXES && type >= 0) {
-        n = H5Tget_size(type);
-        for (int i = 0; i < rank; i++) {
-            n = hw_size_mul(n, (size_t)dims[i], &n) ? n : 0;
-        }
-    }
-    hw_h5_close(&creation);
-    hw_h5_close(&type);
-    return n;
-}
-
-void hw_trace_keep_chunks(struct hw_trace *trace, enum hw_dataset dataset) {
-    // Two chunks a slab: a prompt may lie across the border of two. Slots: a prime number well
-    // above the chunks, as the library advises.
-    enum { SLOTS = 10007 };
-    size_t n;
-    if (!hw_trace_has(trace, dataset) ||
-        !hw_size_mul(chunk_bytes(trace->datasets[dataset]), 2 * hw_trace_n_slabs(trace, dataset),
-                     &n) ||
-        n == 0 || n > HW_TRACE_MAX_KEPT) {
-        return;
-    }
-    char name[256];
-    hid_t access = H5Pcreate(H5P_DATASET_ACCESS);
-    if (access >= 0 && H5Iget_name(trace->datasets[dataset], name, sizeof name) > 0 &&
-        H5Pset_chunk_cache(access, SLOTS, n, 1) >= 0) {
-        // The cache belongs to the open dataset: it must be closed before it is opened anew.
-        hw_h5_close(&trace->datasets[dataset]);
-        trace->datasets[dataset] = H5Dopen2(trace->file, name, access);
-    }
-    hw_h5_close(&access);
 }
 
 static enum hw_status need_scratch(struct hw_trace *trace, size_t n_values, size_t element_bytes,

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "formats/h5.h"
-#include "formats/trace_reader_internal.h"
+#include "formats/trace_rows.h"
 #include "kernels/size.h"
 
 static size_t axis_or_zero(const struct hw_trace *trace, enum hw_group group, enum hw_axis axis) {
@@ -358,6 +358,16 @@ enum hw_status hw_trace_open_trusted(const char *path, struct hw_trace **ret_tra
     return open_trace(path, true, ret_trace, err);
 }
 
+enum hw_status hw_trace_set_threads(struct hw_trace *trace, int n_threads, struct hw_error *err) {
+    struct hw_codec *codec = NULL;
+    enum hw_status status = hw_codec_open(n_threads, &codec, err);
+    if (status == HW_OK) {
+        hw_codec_close(&trace->codec);
+        trace->codec = codec;
+    }
+    return status;
+}
+
 void hw_trace_close(struct hw_trace **trace) {
     struct hw_trace *t = *trace;
     if (t == NULL) {
@@ -380,6 +390,7 @@ void hw_trace_close(struct hw_trace **trace) {
     }
     hw_trace_free_text(t->span_names, t->layout.n_spans);
     hw_codec_close(&t->codec);
+    hw_trace_rows_close(t);
     free(t->prompts);
     free(t->spans);
     free(t->scratch);

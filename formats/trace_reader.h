@@ -24,6 +24,8 @@ enum hw_status hw_trace_open(const char *path, struct hw_trace **ret_trace, stru
 enum hw_status hw_trace_open_trusted(const char *path, struct hw_trace **ret_trace,
                                      struct hw_error *err);
 void hw_trace_close(struct hw_trace **trace);
+// Threads that chunks are unpacked on when many are read; 1 after opening. HW_RESOURCE.
+enum hw_status hw_trace_set_threads(struct hw_trace *trace, int n_threads, struct hw_error *err);
 
 const char *hw_trace_path(const struct hw_trace *trace);
 // What is recorded: has, elements, axes of every group (layers, heads ...), lengths. Lives as long
@@ -90,10 +92,11 @@ enum hw_status hw_trace_read_text(struct hw_trace *trace, enum hw_dataset datase
                                   size_t n, char ***ret_texts, struct hw_error *err);
 void hw_trace_free_text(char **texts, size_t n);
 
-// For a reader that goes through all slabs (layers, depths) of one prompt after another: chunks
-// hold the rows of many prompts, so one chunk of every slab is kept unpacked, instead of unpacking
-// it again for every prompt. Takes memory as chunks are read, at most HW_TRACE_MAX_KEPT bytes;
-// datasets that would need more, and those that are not chunked, stay as they are.
+// For a reader that goes through all slabs (layers, depths) of one prompt after another: the chunks
+// of all slabs are unpacked together, by all threads, when the first is read. They hold the rows of
+// many prompts, so they are kept until the last of them was read, instead of unpacking them again
+// for every prompt. Takes memory as chunks are read, at most HW_TRACE_MAX_KEPT bytes a dataset; those that would need more, and those
+// that are not chunked as captures have it, stay as they are.
 enum { HW_TRACE_MAX_KEPT = 1 << 26 };
 void hw_trace_keep_chunks(struct hw_trace *trace, enum hw_dataset dataset);
 

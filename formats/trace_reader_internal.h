@@ -20,6 +20,24 @@ struct hw_trace_shape {
     bool is_virtual;
 };
 
+// Room for the chunks of all slabs. What is done with stays for the next ones: fresh pages cost as
+// much as unpacking into them.
+struct hw_trace_room {
+    unsigned char *data;
+    size_t n_bytes;
+};
+enum { HW_TRACE_SPARES = 4 };
+
+// How the rows of a dataset lie in its chunks; trace_rows.c.
+struct hw_trace_rows {
+    bool is_known;
+    bool is_kept;
+    size_t n_rows;                // of a chunk; 0: the library reads
+    size_t n_bytes;               // of a chunk, unpacked
+    struct hw_trace_room kept[2]; // [n_slabs, n_bytes] chunks of an even and an odd number
+    size_t kept_number[2];        // which; SIZE_MAX: none
+};
+
 struct hw_trace {
     char *path;
     hid_t file;
@@ -35,6 +53,10 @@ struct hw_trace {
     size_t n_spans;
     char **texts[HW_N_DATASETS]; // owned strings behind prompts and spans
     struct hw_codec *codec;
+    struct hw_trace_rows rows[HW_N_DATASETS];
+    void *fetched; // chunks as they are stored, one after another
+    size_t fetched_bytes;
+    struct hw_trace_room spare[HW_TRACE_SPARES];
     void *scratch; // of conversions
     size_t scratch_bytes;
 };

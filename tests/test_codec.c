@@ -100,6 +100,37 @@ START_TEST(team_encodes_as_one_thread_does) {
 }
 END_TEST
 
+START_TEST(team_decodes_and_names_the_first_broken_one) {
+    enum { N = 20, BYTES = 30000 };
+    struct hw_codec_chunk chunks[N];
+    struct hw_codec_chunk *list[N];
+    void *outs[N];
+    for (size_t i = 0; i < N; i++) {
+        chunks[i] = make(BYTES, 4, i % 3 == 0);
+        ((unsigned char *)chunks[i].data)[7] = (unsigned char)i;
+        list[i] = &chunks[i];
+        outs[i] = malloc(BYTES);
+    }
+    ck_assert_int_eq(hw_codec_encode(codec, list, N, NULL), HW_OK);
+    ck_assert_int_eq(hw_codec_decode_all(codec, chunks, outs, N, BYTES, NULL), HW_OK);
+    for (size_t i = 0; i < N; i++) {
+        struct hw_codec_chunk copy = make(BYTES, 4, i % 3 == 0);
+        ((unsigned char *)copy.data)[7] = (unsigned char)i;
+        ck_assert_int_eq(memcmp(outs[i], copy.data, BYTES), 0);
+        free(copy.data);
+    }
+    struct hw_error err;
+    chunks[17].n_bytes = 5;
+    chunks[11].n_bytes = 6;
+    ck_assert_int_eq(hw_codec_decode_all(codec, chunks, outs, N, BYTES, &err), HW_INPUT);
+    ck_assert_msg(strstr(err.message, "stream of 6 bytes") != NULL, "%s", err.message);
+    for (size_t i = 0; i < N; i++) {
+        free(chunks[i].data);
+        free(outs[i]);
+    }
+}
+END_TEST
+
 START_TEST(broken_streams_are_refused) {
     struct hw_codec_chunk chunk = make(4096, 4, false);
     struct hw_codec_chunk *list[1] = {&chunk};
@@ -139,6 +170,7 @@ int main(void) {
     tcase_add_test(tcase, chunks_come_back);
     tcase_add_test(tcase, stream_is_zlib_of_shuffled_bytes);
     tcase_add_test(tcase, team_encodes_as_one_thread_does);
+    tcase_add_test(tcase, team_decodes_and_names_the_first_broken_one);
     tcase_add_test(tcase, broken_streams_are_refused);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);

@@ -66,6 +66,8 @@ static enum hw_status look_at(struct frame *f, size_t i, struct hw_error *err) {
     struct hw_trace *trace = NULL;
     struct hw_analysis_report report = {.index = i, .n = f->n};
     enum hw_status status = hw_trace_open(path, &trace, err);
+    status =
+        status == HW_OK ? hw_trace_set_threads(trace, (int)f->in->common.threads, err) : status;
     if (status == HW_OK && !hw_trace_is_complete(trace)) {
         status = hw_fail(err, HW_INPUT,
                          "%s: is a part of a run (expected a finished capture: continue the run, "

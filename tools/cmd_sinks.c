@@ -166,6 +166,7 @@ static enum hw_status look(struct hw_invocation *in, struct hw_analysis_report *
     struct hw_sinks sinks = {0};
     enum hw_sinks_gap gap;
     enum hw_status status = parse(opt, &how, err);
+    how.n_threads = (int)in->common.threads;
     how.is_every_prompt_kept = opt->analysis.out != NULL || in->common.json;
     if (status == HW_OK) {
         status = hw_sinks_compute(report->trace, &how, &sinks, err);
@@ -224,7 +225,7 @@ const struct hw_command hw_command_sinks = {
     .examples = "headwater sinks run.h5\n"
                 "headwater sinks --epsilon .3,.5 --at 64,256,1024 --json run.h5\n"
                 "headwater sinks --out sinks.h5 step1000.h5 step2000.h5\n",
-    .common = HW_COMMON_JSON | HW_COMMON_QUIET,
+    .common = HW_COMMON_JSON | HW_COMMON_QUIET | HW_COMMON_THREADS,
     .options = options,
     .n_options = HW_LENGTH(options),
     .options_bytes = sizeof(struct sinks_options),
