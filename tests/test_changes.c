@@ -8,6 +8,7 @@
 #include "check_op.h"
 #include "run_capture.h"
 #include "site_log.h"
+#include "tracer/cache_window.h"
 
 static const char *const models[] = {"llama-gqa", "gpt2-inverse-layer", "gpt-neox-parallel"};
 static const enum hw_site sites[] = {HW_SITE_V,         HW_SITE_Z,         HW_SITE_ATTN_OUT,
@@ -275,6 +276,55 @@ START_TEST(decode_is_a_longer_prefill) {
 }
 END_TEST
 
+// Queries of a window in cache form, turned to their place among sinks and recent keys: S + R - 1
+// at most, itself counted; heads and rows without a window keep theirs.
+START_TEST(queries_are_turned_to_their_place) {
+    enum { N = 12, FIRST = 3 };
+    struct hw_model *model = run_model("llama-gqa");
+    const struct hw_model_desc *d = &model->desc;
+    size_t width = d->n_heads * d->d_head;
+    struct hw_session_options options = {
+        .n_threads = 1, .level = HW_LEVEL_PLAIN, .max_tokens = 16, .has_cache_windows = true};
+    struct hw_session *s = site_log_session(model, &options);
+    const uint8_t heads[] = {0, 1, 0, 1};
+    uint8_t queries[16];
+    memset(queries, 1, sizeof queries);
+    queries[9] = 0;
+    struct hw_attention_change window = {.kind = HW_CHANGE_WINDOW,
+                                         .heads = heads,
+                                         .queries = queries,
+                                         .n_sinks = 2,
+                                         .n_recent = 4,
+                                         .is_cache_form = true};
+    struct hw_layer_changes layers[2] = {{.attention = &window, .n_attention = 1}};
+    struct hw_changes changes = {.layers = layers};
+    struct hw_sequence sequence = {.first = FIRST, .n = N, .changes = &changes};
+    uint64_t state = 5;
+    check_random_normal(&state, 1, N * width, s->q_flat);
+    memcpy(s->q, s->q_flat, N * width * sizeof(float));
+    size_t half = d->n_rot / 2;
+    s->ops.rope(&s->exec, s->q, N, width, d->n_heads, d->d_head, d->n_rot, d->is_rope_interleaved,
+                s->cosine + FIRST * half, s->sine + FIRST * half);
+    hw_cache_windows_turn(s, &sequence, 0);
+    ck_assert_ptr_eq(window.q_sinks, s->q_turned);
+    for (size_t i = 0; i < N; i++) {
+        size_t place = FIRST + i < 5 ? FIRST + i : 5; // slots 0, 1 and 2 .. 5
+        float row[64];
+        memcpy(row, s->q_flat + i * width, width * sizeof(float));
+        s->ops.rope(&s->exec, row, 1, width, d->n_heads, d->d_head, d->n_rot,
+                    d->is_rope_interleaved, s->cosine + place * half, s->sine + place * half);
+        for (size_t h = 0; h < d->n_heads; h++) {
+            bool is_turned = heads[h] != 0 && FIRST + i != 9;
+            const float *want = is_turned ? row : s->q + i * width;
+            ck_assert(check_same_bits(window.q_sinks + i * width + h * d->d_head,
+                                      want + h * d->d_head, d->d_head));
+        }
+    }
+    hw_session_close(&s);
+    hw_model_close(&model);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("changes");
     TCase *tcase = tcase_create("writes");
@@ -284,6 +334,7 @@ int main(void) {
     tcase_add_loop_test(tcase, nothing_changed_is_the_same, 0, n);
     tcase_add_loop_test(tcase, writes_act_in_order, 0, n);
     tcase_add_loop_test(tcase, decode_is_a_longer_prefill, 0, n);
+    tcase_add_test(tcase, queries_are_turned_to_their_place);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
