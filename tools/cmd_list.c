@@ -6,6 +6,7 @@
 #include "kernels/ops.h"
 #include "probes/probe.h"
 #include "tools/command.h"
+#include "tools/list_edits.h"
 #include "tools/report.h"
 #include "tools/table.h"
 #include "tracer/model.h"
@@ -100,9 +101,19 @@ static const struct {
     {"records", "<record|<dataset|<~what it is", list_records},
 };
 
+static enum hw_status list_edits(bool is_json, struct hw_error *err) {
+    if (!is_json) {
+        return hw_list_edits_print(err);
+    }
+    return hw_json_print(json_pack("{s:o}", "edits", hw_list_edits_json()), err);
+}
+
 static enum hw_status run(struct hw_invocation *in, struct hw_error *err) {
     const char *kind = in->arguments[0];
     size_t k = 0;
+    if (strcmp(kind, "edits") == 0) {
+        return list_edits(in->common.json, err);
+    }
     while (k < HW_LENGTH(kinds) && strcmp(kinds[k].name, kind) != 0) {
         k++;
     }
@@ -137,11 +148,12 @@ static enum hw_status run(struct hw_invocation *in, struct hw_error *err) {
 const struct hw_command hw_command_list = {
     .name = "list",
     .summary = "list what this build can do",
-    .arguments = "probes|records|families|ops|commands",
+    .arguments = "probes|records|edits|families|ops|commands",
     .min_arguments = 1,
     .max_arguments = 1,
     .description =
         "probes: what --record can name, and the TransformerLens hooks that stand for it. "
+        "edits: how --edit changes a model, and the interventions of papers that it knows by name. "
         "families: the model families that can be run. commands: what can be called. ops: every "
         "operation on numbers and the implementation "
         "that was chosen for this processor. records: every dataset of a capture with the name "

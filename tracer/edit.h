@@ -22,7 +22,7 @@
     X(ZERO, "zero", Z, "by zero")                                                                  \
     X(MEAN, "mean", Z, "by its mean over prompts and positions")                                   \
     X(POSITION_MEAN, "position_mean", Z, "by its mean over prompts at the same position")          \
-    X(FROM, "from", Z, "by what it is in the counterpart or another capture (patching)")           \
+    X(FROM, "from", Z, "by what it is in the counterpart or a capture (patching)")                 \
     X(SCALE, "scale", Z, "multiplied by by=")                                                      \
     X(SET, "set", Z, "by value=")                                                                  \
     X(UNIFORM, "uniform", PATTERN, "attention spread evenly over the keys seen")                   \

@@ -28,7 +28,7 @@ const struct hw_edit_preset hw_edit_presets[] = {
     {"attention-influence", "uniform:%s",
      "Hua et al. 2025 (AttentionInfluence): uniform attention at all rows"},
     {"zerotuning", "scale:%s:at=pattern:key=first",
-     "Han et al. 2025 (ZeroTuning): weight of the first token times by=, renormalised"},
+     "Han et al. 2025 (ZeroTuning): first token's weight times by=, renormalised"},
     {"massive-zero", "zero:%s:rows=first",
      "Sun et al. 2024: channel=C:layer=L of the first token set to 0"},
     {"massive-mean", "position_mean:%s:rows=first",
