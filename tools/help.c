@@ -68,6 +68,23 @@ static void print_paragraphs(FILE *out, const char *text) {
     }
 }
 
+// The words of a choice, one line after another where there are many; returns the column after
+// them.
+static int print_words(FILE *out, const char *words, int at) {
+    const int indent = 2 * OPTION_COLUMN;
+    while (*words != '\0') {
+        size_t n = strcspn(words, "|");
+        n += words[n] == '|';
+        if (at + (int)n > HW_HELP_COLUMNS && at > indent) {
+            at = fprintf(out, "\n%*s", indent, "") - 1;
+        }
+        (void)fwrite(words, 1, n, out);
+        at += (int)n;
+        words += n;
+    }
+    return at;
+}
+
 static void print_option(FILE *out, const struct hw_option *option) {
     if (option->help == NULL && option->kind != HW_KIND_GROUP) {
         return;
@@ -78,7 +95,8 @@ static void print_option(FILE *out, const struct hw_option *option) {
     }
     int at = fprintf(out, "%*s--%s", OPTION_COLUMN, "", option->name);
     if (option->argument != NULL) {
-        at += fprintf(out, " %s", option->argument);
+        (void)fputc(' ', out);
+        at = print_words(out, option->argument, at + 1);
     }
     char help[1024];
     if (option->default_text != NULL) {

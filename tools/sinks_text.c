@@ -267,6 +267,10 @@ static enum hw_status print_heads(const struct hw_trace *trace, const struct hw_
         (void)printf("\nstrongest heads (mean alpha of position %zu; gap, drain: first token)\n",
                      sinks->options.keys[0]);
     }
+    if (sinks->options.keys[0] >= sinks->max_tokens) {
+        (void)printf("  no prompt has a position %zu: the longest has T = %zu\n",
+                     sinks->options.keys[0], sinks->max_tokens);
+    }
     return hw_table_end(&table, n, err);
 }
 
