@@ -21,6 +21,10 @@ enum {
     HW_MAP_TILE = 128, // edge of a map tile, in queries and keys
 };
 
+// Amounts of changes. The first leaves nothing of a score in float.
+#define HW_BIAS_LIMIT 1e30f
+#define HW_SCALE_LIMIT 1e30f
+
 // A half-open range of key positions.
 struct hw_range {
     uint32_t first;
@@ -83,21 +87,24 @@ struct hw_attention_request {
 
 // What an edit makes of the attention of some heads at some rows. Sets are bytes over positions of
 // the prompt, 1: in it; NULL: all. Changes act in the order given within each of three stages:
-//   scores    BIAS adds `amount` to the scores of the keys; BLOCK masks the keys; WINDOW masks what
-//   is
-//             neither among the first n_sinks keys nor among the n_recent last ones that the query
-//             sees (itself counted).
+//   scores    BIAS adds `amount` to the scores of the keys (-HW_BIAS_LIMIT and below: masks them);
+//             BLOCK masks the keys; WINDOW masks what is neither among the first n_sinks keys nor
+//             among the n_recent last ones that the query sees (itself counted). Scores that come
+//             from q_sinks do so before the others act.
 //   pattern   UNIFORM spreads the row evenly over the keys that are not masked; TO, IDENTITY and
 //             PREVIOUS put all of it on key `key`, on the query itself, on the key before it (row
 //             0: itself); the last of these that holds for a row wins, and a row whose one key is
 //             masked or not seen is empty.
-//   weights   SCALE multiplies the weights of the keys by `amount`; with is_renormalised the row is
-//             then divided by its sum, else it sums to what it sums to.
+//   weights   SCALE multiplies the weights of the keys by `amount` (0 .. HW_SCALE_LIMIT); with
+//             is_renormalised the row is then divided by its sum, else it sums to what it sums to.
 // A row in which nothing is left is empty: z, weights, row_sum, max and entropy are 0, argmax is
 // -1, row_max 0, row_inverse_sum 0, logsumexp -inf. Every statistic describes the weights as used;
-// scores (score_mean, scores, row_max, logsumexp) are those after the first stage. ln p of a weight
-// is that of the weight itself. A change that alters nothing (BIAS 0, SCALE 1, a window of full
-// length) leaves every bit.
+// scores (score_mean, scores, row_max, logsumexp) are those after the first stage: score_mean is
+// over the keys that are not masked (none: 0), `scores` NaN where a key is. Keys that are masked or
+// whose weight is multiplied by 0 are not among the n_top. Weights are exp(s - row_max) times
+// row_inverse_sum times the amounts, or row_inverse_sum where a change of the second stage put
+// them. ln p of a weight is that of the weight itself; u16 maps hold weights above 1 as 1. A change
+// that alters nothing (BIAS 0, SCALE 1, a window of full length) leaves every bit.
 enum hw_attention_change_kind {
     HW_CHANGE_BIAS,
     HW_CHANGE_BLOCK,
@@ -145,9 +152,9 @@ struct hw_attention_args {
     size_t query_first; // position of row 0 of q
     float score_scale;
     const struct hw_attention_change *changes; // [n_changes]
-    size_t n_changes;
-    uint64_t
-        *n_changed; // pairs of change and row that a change held for are added here; may be NULL
+    size_t n_changes;                          // scratch depends on whether there are any
+    // Pairs of change and row of a head that the change held for are added here; may be NULL.
+    uint64_t *n_changed;
     struct hw_attention_request request;
 };
 

@@ -3,7 +3,7 @@
 #ifndef HW_ATTENTION_BLOCK_H
 #define HW_ATTENTION_BLOCK_H
 
-#include "kernels/attention_rows.h"
+#include "kernels/attention_change.h"
 
 // The block's queries times the scale, in work->q.
 static void load_queries(const struct attention_plan *plan, const struct attention_work *work,
@@ -77,36 +77,33 @@ static void block_scores(const struct attention_plan *plan, const struct attenti
     }
 }
 
-static void store(float *out, size_t index, float value) {
-    if (out != NULL) {
-        out[index] = value;
+// What is known of a row's scores; row_inverse_sum until weights are changed.
+static void store_scores(const struct attention_plan *plan, const struct attention_row *row,
+                         const struct row_sums *sums, size_t r) {
+    const struct hw_attention_request *request = &plan->args->request;
+    store(request->row_max, row->out, row->max);
+    store(request->row_inverse_sum, row->out, row->inverse_sum);
+    store(request->logsumexp, row->out, row->max + row->log_sum);
+    if (request->score_mean != NULL) {
+        bool is_masked = row->n_kept < row->n_seen;
+        store(request->score_mean, row->out,
+              is_masked ? row->score_mean : sums->score[r] / (float)row->n_seen);
     }
 }
 
-// The rows' results as floats.
-struct row_sums {
-    float weight[BATCH_ROWS];
-    float entropy[BATCH_ROWS];
-    float score[BATCH_ROWS];
-    float distance[BATCH_ROWS];
-};
-
-static void store_row(const struct attention_plan *plan, const struct attention_row *row,
-                      const struct row_sums *sums, size_t r, const float *weight) {
+static void store_weights(const struct attention_plan *plan, const struct attention_row *row,
+                          const struct row_sums *sums, size_t r, const float *weight) {
     const struct hw_attention_request *request = &plan->args->request;
     float inverse = row->inverse_sum;
-    store(request->max, row->out, inverse); // the largest weight is exp(0) = 1
+    store(request->max, row->out, row->peak * inverse);
     store(request->first, row->out, weight[0] * inverse);
-    store(request->row_max, row->out, row->max);
-    store(request->row_inverse_sum, row->out, inverse);
     store(request->row_sum, row->out, sums->weight[r] * inverse);
-    store(request->logsumexp, row->out, row->max + row->log_sum);
     if (plan->wants.row_statistics) {
         // -sum p ln p with ln p = (s - max) - ln sum.
-        float entropy = row->log_sum - sums->entropy[r] * inverse;
-        store(request->entropy, row->out, entropy > 0 ? entropy : 0);
+        float entropy = row->log_sum * row->whole - sums->entropy[r] * inverse;
+        // Only rows with weights above 1 go below 0, but for rounding.
+        store(request->entropy, row->out, entropy > 0 || row->whole > 1 ? entropy : 0);
         store(request->distance, row->out, sums->distance[r] * inverse);
-        store(request->score_mean, row->out, sums->score[r] / (float)row->n_seen);
     }
 }
 
@@ -122,9 +119,15 @@ static void row_maps(const struct attention_plan *plan, const struct attention_r
     void *scores = attention_map_of(args, request->scores, request->score_dtype, map_head);
     if (weight != NULL && pattern != NULL) {
         map_row(args, pattern, request->map_dtype, weight, row->inverse_sum, row->n_seen, false);
+        if (row->whole != 1) {
+            hw_attention_clip_pattern(args, row, weight);
+        }
     }
     if (score != NULL && scores != NULL) {
         map_row(args, scores, request->score_dtype, score, 1, row->n_seen, true);
+        if (row->n_kept < row->n_seen) {
+            hw_attention_mark_scores(args, row, score);
+        }
     }
 }
 
@@ -152,25 +155,6 @@ static void copy_row(const struct attention_plan *plan, const struct attention_w
     }
 }
 
-// What is taken from row r's scores before weights may take their place.
-static void before_softmax(const struct attention_plan *plan, const struct attention_work *work,
-                           const struct attention_row *row, size_t r, size_t n_marks) {
-    const struct hw_attention_request *request = &plan->args->request;
-    const float *score = work->score + r * plan->ld;
-    if (request->argmax != NULL) {
-        const float *marks = work->marks + r * ATTENTION_LANES;
-        size_t argmax = row_argmax(score, row->n_seen, row->max, marks, n_marks);
-        request->argmax[row->out] = (int32_t)argmax;
-    }
-    if (plan->wants.maps) {
-        row_maps(plan, row, score, NULL);
-    }
-    if (plan->wants.top) {
-        row_top(score, row->n_seen, request->n_top, work->top_key + r * request->n_top,
-                work->top_score + r * request->n_top);
-    }
-}
-
 // Softmax of all rows, and everything that is taken along them. Rows go through each step one after
 // another, so that the processor can overlap them where a step is a chain of waits.
 static void finish_rows(const struct attention_plan *plan, const struct attention_work *work,
@@ -181,16 +165,20 @@ static void finish_rows(const struct attention_plan *plan, const struct attentio
         lanes.weight[r] = lanes.entropy[r] = lanes.score[r] = lanes.distance[r] = vec_zero();
     }
     for (size_t r = 0; r < block->n_rows; r++) {
-        before_softmax(plan, work, &block->rows[r], r, block->n_marks);
-        struct softmax_row at = {.score = work->score + r * plan->ld,
-                                 .weight = work->weight + r * plan->ld,
-                                 .n = block->rows[r].n_seen,
-                                 .end = block->end,
-                                 .max = block->rows[r].max};
+        struct attention_row *row = &block->rows[r];
+        if (row->is_changed) {
+            change_scores(plan, work, row, r);
+        }
+        // Before weights may take the place of the scores.
+        row_keys(plan, work, row, r, row->is_changed ? 0 : block->n_marks);
+        if (plan->wants.maps) {
+            row_maps(plan, row, work->score + r * plan->ld, NULL);
+        }
+        struct softmax_row at = softmax_row_of(plan, work, block, r);
         if (plan->wants.row_statistics) {
-            row_softmax(&at, true, &lanes, r);
+            row_softmax(&at, true, false, &lanes, r);
         } else {
-            row_softmax(&at, false, &lanes, r);
+            row_softmax(&at, false, false, &lanes, r);
         }
     }
     lane_sums(lanes.weight, sums.weight);
@@ -205,7 +193,11 @@ static void finish_rows(const struct attention_plan *plan, const struct attentio
     }
     for (size_t r = 0; r < block->n_rows; r++) {
         const float *weight = work->weight + r * plan->ld;
-        store_row(plan, &block->rows[r], &sums, r, weight);
+        store_scores(plan, &block->rows[r], &sums, r);
+        if (block->rows[r].is_changed) {
+            change_weights(plan, work, block, r, &sums);
+        }
+        store_weights(plan, &block->rows[r], &sums, r, weight);
         if (plan->wants.maps) {
             row_maps(plan, &block->rows[r], NULL, weight);
         }

@@ -67,10 +67,16 @@ void hw_attention_block_rows(const struct attention_plan *plan, const struct att
     struct attention_row *row = ret->rows;
     for (size_t head = work->head_first; head < work->head_first + work->n_heads; head++) {
         for (size_t i = ret->first; i < ret->first + ret->n_per_head; i++, row++) {
-            *row = (struct attention_row){.n_seen = attention_keys_seen(args, i),
+            size_t n_seen = attention_keys_seen(args, i);
+            *row = (struct attention_row){.n_seen = n_seen,
                                           .out = i * args->n_heads + head,
                                           .query = i,
-                                          .head = head};
+                                          .head = head,
+                                          .is_changed = args->n_changes > 0 &&
+                                                        hw_attention_is_changed(args, head, i),
+                                          .n_kept = n_seen,
+                                          .peak = 1,
+                                          .whole = 1};
         }
     }
     ret->n_seen = attention_keys_seen(args, ret->first + ret->n_per_head - 1);

@@ -75,15 +75,28 @@ static inline uint16_t attention_half(float x) {
     return (uint16_t)(sign | ((magnitude - 0x38000000 + 0xfff + odd) >> 13));
 }
 
-// Stores x at map[at]; NaN becomes 65535 in u16.
+// Stores x at map[at]; in u16 NaN becomes 65535 and what is above 1 counts as 1.
 static inline void attention_map_store(void *map, enum hw_map_dtype dtype, size_t at, float x) {
     if (dtype == HW_MAP_F32) {
         ((float *)map)[at] = x;
     } else if (dtype == HW_MAP_F16) {
         ((uint16_t *)map)[at] = attention_half(x);
     } else {
-        ((uint16_t *)map)[at] = isnan(x) ? UINT16_MAX : (uint16_t)rintf(x * 65534.0f);
+        ((uint16_t *)map)[at] = isnan(x) ? UINT16_MAX : (uint16_t)rintf(fminf(x, 1) * 65534.0f);
     }
+}
+
+// Whether the change holds for the head at the position of a query.
+static inline bool attention_change_holds(const struct hw_attention_change *change, size_t head,
+                                          size_t position) {
+    return (change->heads == NULL || change->heads[head] != 0) &&
+           (change->queries == NULL || change->queries[position] != 0);
+}
+
+// Whether it masks the keys that it names: a bias that no score comes back from does too.
+static inline bool attention_change_masks(const struct hw_attention_change *change) {
+    return change->kind == HW_CHANGE_BLOCK ||
+           (change->kind == HW_CHANGE_BIAS && change->amount <= -HW_BIAS_LIMIT);
 }
 
 enum {
@@ -123,6 +136,8 @@ struct attention_plan {
     size_t d_pad;      // d_head up to a whole number of lanes
     size_t ld;         // floats from row to row of the block buffers
     bool is_packed;    // keys and values are packed once, for all blocks
+    bool changes_weights; // changes act after the softmax
+    bool is_apart;        // scores are needed beside the weights
 };
 
 // Sums over the query rows of one stripe of one head. What is not wanted is NULL.
@@ -136,15 +151,14 @@ struct attention_sums {
 
 // One thread's buffers and the task that it is at.
 struct attention_work {
-    float *score;     // [n_rows, ld]; the same as weight where the scores are not needed beside the
-                      // weights
-    float *weight;    // [n_rows, ld] exp(s - row_max)
-    float *q;         // [n_rows, d_head] scaled
-    float *z;         // [n_rows, d_pad]
-    float *panel;     // [d_head, ATTENTION_PANEL], where keys are packed on the way
-    float *chunk;     // [ATTENTION_CHUNK, d_pad], where values are padded on the way
-    float *span_sum;  // [n_spans, n_keys_pad] sum of p over the rows of a span
-    size_t *span_end; // [n_spans] keys that span_sum holds sums of
+    float *score;      // [n_rows, ld]; the same as weight where plan->is_apart is not set
+    float *weight;     // [n_rows, ld] exp(s - row_max)
+    float *q;          // [n_rows, d_head] scaled
+    float *z;          // [n_rows, d_pad]
+    float *panel;      // [d_head, ATTENTION_PANEL], where keys are packed on the way
+    float *chunk;      // [ATTENTION_CHUNK, d_pad], where values are padded on the way
+    float *span_sum;   // [n_spans, n_keys_pad] sum of p over the rows of a span
+    size_t *span_end;  // [n_spans] keys that span_sum holds sums of
     float *offset_sum; // [n_offsets] of the rows of a head in a block, the largest offset first
     int32_t *top_key;  // [ATTENTION_ROWS, n_top]
     float *top_score;  // [ATTENTION_ROWS, n_top]
@@ -166,6 +180,12 @@ struct attention_row {
     float max;         // of the scores
     float inverse_sum; // 1 / sum exp(s - max)
     float log_sum;     // ln sum exp(s - max)
+    // Where a change holds, else as follows.
+    bool is_changed;
+    size_t n_kept;    // keys that are seen and not masked: n_seen
+    float score_mean; // over these; not set where n_kept is n_seen
+    float peak;       // the largest weight: exp(0) = 1
+    float whole;      // what the row is meant to sum to: 1
 };
 
 // The rows of a block: of each head of the task the query rows first .. first + n_per_head.
@@ -198,6 +218,46 @@ void hw_attention_pack_values(const struct hw_attention_args *args, size_t kv_he
 // Fills in which rows a block has, and their places.
 void hw_attention_block_rows(const struct attention_plan *plan, const struct attention_work *work,
                              size_t block, struct attention_block *ret);
+
+// Masked scores, and where they begin: far below every score and finite, so that a weight of 0
+// times anything made from them stays 0.
+#define ATTENTION_MASKED (-0x1p120f)
+#define ATTENTION_MASK_END (-0x1p119f)
+
+// Whether a change holds for row i of the call in this head.
+bool hw_attention_is_changed(const struct hw_attention_args *args, size_t head, size_t i);
+
+// Whether changes act after the softmax in any row of the call.
+bool hw_attention_changes_weights(const struct hw_attention_args *args);
+
+// Adds the pairs of change and row to args->n_changed.
+void hw_attention_count_changed(const struct hw_attention_args *args);
+
+// Biases and masks the row's scores.
+void hw_attention_change_scores(const struct hw_attention_args *args,
+                                const struct attention_row *row, float *score);
+
+// Mean of the scores that are not masked; 0 where all are.
+float hw_attention_kept_mean(const float *score, size_t n);
+
+// The change that decides where all weight of the row goes, or NULL.
+const struct hw_attention_change *hw_attention_override(const struct hw_attention_args *args,
+                                                        const struct attention_row *row);
+
+// Gives the keys that it chooses weight 1 and the score row->max, masks all others.
+void hw_attention_place(const struct hw_attention_change *change, const struct attention_row *row,
+                        float *score, float *weight);
+
+// Multiplies weights by the change's amount and adds its logarithm to their scores.
+void hw_attention_scale(const struct hw_attention_change *change, const struct attention_row *row,
+                        float *score, float *weight);
+
+// Marks the masked keys of a row in its head's scores, and stores weights that may be above 1
+// again.
+void hw_attention_mark_scores(const struct hw_attention_args *args, const struct attention_row *row,
+                              const float *score);
+void hw_attention_clip_pattern(const struct hw_attention_args *args,
+                               const struct attention_row *row, const float *weight);
 
 // Whether the span holds every query position of the call.
 bool hw_attention_span_is_all(const struct hw_attention_args *args, const struct hw_span *span);

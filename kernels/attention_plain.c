@@ -96,7 +96,7 @@ static inline void vec_store_half(uint16_t *to, four x) {
 
 static inline void vec_store_u16(uint16_t *to, four x) {
     for (size_t i = 0; i < 4; i++) {
-        to[i] = (uint16_t)rintf(x[i]);
+        to[i] = (uint16_t)rintf(fminf(x[i], UINT16_MAX)); // changed weights may be above 1
     }
 }
 

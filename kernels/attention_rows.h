@@ -7,12 +7,26 @@
 
 enum { BATCH_ROWS = 32 }; // ATTENTION_ROWS, up to a multiple of every width
 
+static void store(float *out, size_t index, float value) {
+    if (out != NULL) {
+        out[index] = value;
+    }
+}
+
 // Sums of the rows of a block over the keys that they see, lane by lane; unused rows are 0.
 struct row_lanes {
     VEC weight[BATCH_ROWS];   // of e = exp(s - max)
     VEC entropy[BATCH_ROWS];  // of e (s - max)
     VEC score[BATCH_ROWS];    // of s
     VEC distance[BATCH_ROWS]; // of e (distance of the key)
+};
+
+// The rows' results as floats.
+struct row_sums {
+    float weight[BATCH_ROWS];
+    float entropy[BATCH_ROWS];
+    float score[BATCH_ROWS];
+    float distance[BATCH_ROWS];
 };
 
 // One row of the block's buffers; weight may be score.
@@ -46,13 +60,13 @@ INLINE void row_add(struct row_state *state, int x, VEC e, VEC t, VEC s,
 // The end of a row from key j, where less than a step of two vectors is left to see: weights, and 0
 // up to at->end. Unseen scores become finite, since the key statistics multiply them by 0.
 INLINE void row_tail(const struct softmax_row *at, size_t j, struct row_state *state,
-                     const bool with_statistics) {
+                     const bool with_statistics, const bool is_given) {
     const VEC m = vec_set(at->max);
     for (int x = 0; x < 2 && (x > 0 || j < at->n); x++, j += WIDTH) {
         MASK is_seen = vec_first(j < at->n ? at->n - j : 0);
         VEC s = vec_load(at->score + j);
         VEC t = vec_pick(is_seen, vec_sub(s, m), vec_zero());
-        VEC e = vec_pick(is_seen, vec_exp(t), vec_zero());
+        VEC e = vec_pick(is_seen, is_given ? vec_load(at->weight + j) : vec_exp(t), vec_zero());
         row_add(state, x, e, t, vec_pick(is_seen, s, vec_zero()), with_statistics);
         if (at->score != at->weight) {
             vec_store(at->score + j, vec_pick(is_seen, s, m));
@@ -68,12 +82,13 @@ INLINE void row_tail(const struct softmax_row *at, size_t j, struct row_state *s
 }
 
 // weight = exp(score - max) for all keys that the row sees, 0 beyond; its sums go to row r of ret.
+// With is_given the weights are there already, beside the scores, and only the sums are taken.
 //
 // Distances cost additions only: before a step of two vectors is added, the sums so far are added
 // to `far`; so what lies b steps before the last is there b times, and only the place within a step
 // is left to multiply by.
 INLINE void row_softmax(const struct softmax_row *at, const bool with_statistics,
-                        struct row_lanes *ret, size_t r) {
+                        const bool is_given, struct row_lanes *ret, size_t r) {
     const VEC m = vec_set(at->max);
     struct row_state state;
     for (int x = 0; x < 2; x++) {
@@ -85,12 +100,12 @@ INLINE void row_softmax(const struct softmax_row *at, const bool with_statistics
         for (int x = 0; x < 2; x++) {
             VEC s = vec_load(at->score + j + (size_t)x * WIDTH);
             VEC t = vec_sub(s, m);
-            VEC e = vec_exp(t);
+            VEC e = is_given ? vec_load(at->weight + j + (size_t)x * WIDTH) : vec_exp(t);
             row_add(&state, x, e, t, s, with_statistics);
             vec_store(at->weight + j + (size_t)x * WIDTH, e);
         }
     }
-    row_tail(at, j, &state, with_statistics);
+    row_tail(at, j, &state, with_statistics, is_given);
     ret->weight[r] = vec_add(state.sum[0], state.sum[1]);
     if (with_statistics) {
         size_t n_steps = hw_size_div_up(at->n, 2 * WIDTH);
@@ -102,6 +117,16 @@ INLINE void row_softmax(const struct softmax_row *at, const bool with_statistics
         ret->entropy[r] = vec_add(state.entropy[0], state.entropy[1]);
         ret->score[r] = vec_add(state.total[0], state.total[1]);
     }
+}
+
+static struct softmax_row softmax_row_of(const struct attention_plan *plan,
+                                         const struct attention_work *work,
+                                         const struct attention_block *block, size_t r) {
+    return (struct softmax_row){.score = work->score + r * plan->ld,
+                                .weight = work->weight + r * plan->ld,
+                                .n = block->rows[r].n_seen,
+                                .end = block->end,
+                                .max = block->rows[r].max};
 }
 
 // The sums of all rows' lanes.
@@ -176,6 +201,26 @@ static void row_top(const float *score, size_t n, size_t n_top, int32_t *key, fl
     for (; n_have < n_top; n_have++) {
         value[n_have] = NAN;
         key[n_have] = -1;
+    }
+}
+
+// The keys of row r that its scores single out: the strongest, and the n_top strongest.
+static void row_keys(const struct attention_plan *plan, const struct attention_work *work,
+                     const struct attention_row *row, size_t r, size_t n_marks) {
+    const struct hw_attention_request *request = &plan->args->request;
+    const float *score = work->score + r * plan->ld;
+    if (request->argmax != NULL) {
+        const float *marks = work->marks + r * ATTENTION_LANES;
+        size_t argmax = row_argmax(score, row->n_seen, row->max, marks, n_marks);
+        request->argmax[row->out] = (int32_t)argmax;
+    }
+    if (plan->wants.top) {
+        int32_t *key = work->top_key + r * request->n_top;
+        float *value = work->top_score + r * request->n_top;
+        row_top(score, row->n_seen, request->n_top, key, value);
+        for (size_t rank = 0; row->is_changed && rank < request->n_top; rank++) {
+            key[rank] = value[rank] <= ATTENTION_MASK_END ? -1 : key[rank];
+        }
     }
 }
 

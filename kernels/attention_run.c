@@ -93,14 +93,15 @@ static size_t thread_buffers(const struct attention_plan *plan, char *base,
                              struct attention_work *work) {
     const struct hw_attention_args *args = plan->args;
     const struct hw_attention_request *request = &args->request;
-    bool is_apart = plan->wants.key_entropy;
+    // Scratch must not depend on what the changes are: sessions plan it before they know.
+    bool has_two = plan->wants.key_entropy || args->n_changes > 0;
     size_t block = plan->n_rows * plan->ld * sizeof(float);
     size_t n_spans = plan->wants.spans ? request->n_spans : 0;
     size_t n_offsets = plan->wants.offsets ? request->n_offsets : 0;
     size_t n_top = plan->wants.top ? request->n_top : 0;
     size_t at = 0;
     size_t score = take(&at, block);
-    size_t weight = is_apart ? take(&at, block) : score;
+    size_t second = has_two ? take(&at, block) : score;
     size_t q = take(&at, plan->n_rows * args->d_head * sizeof(float));
     size_t z = take(&at, plan->n_rows * plan->d_pad * sizeof(float));
     size_t panel = take(&at, ATTENTION_PANEL * args->d_head * sizeof(float));
@@ -113,18 +114,19 @@ static size_t thread_buffers(const struct attention_plan *plan, char *base,
     size_t n_marks = request->argmax != NULL ? args->n_keys / ATTENTION_MARK : 0;
     size_t marks = take(&at, n_marks * ATTENTION_ROWS * ATTENTION_LANES * sizeof(float));
     if (base != NULL) {
-        *work = (struct attention_work){.score = (float *)(base + score),
-                                        .weight = (float *)(base + weight),
-                                        .q = (float *)(base + q),
-                                        .z = (float *)(base + z),
-                                        .panel = (float *)(base + panel),
-                                        .chunk = (float *)(base + chunk),
-                                        .span_sum = (float *)(base + span_sum),
-                                        .span_end = (size_t *)(base + span_end),
-                                        .offset_sum = (float *)(base + offset_sum),
-                                        .top_key = (int32_t *)(base + top_key),
-                                        .top_score = (float *)(base + top_score),
-                                        .marks = (float *)(base + marks)};
+        *work =
+            (struct attention_work){.score = (float *)(base + score),
+                                    .weight = (float *)(base + (plan->is_apart ? second : score)),
+                                    .q = (float *)(base + q),
+                                    .z = (float *)(base + z),
+                                    .panel = (float *)(base + panel),
+                                    .chunk = (float *)(base + chunk),
+                                    .span_sum = (float *)(base + span_sum),
+                                    .span_end = (size_t *)(base + span_end),
+                                    .offset_sum = (float *)(base + offset_sum),
+                                    .top_key = (int32_t *)(base + top_key),
+                                    .top_score = (float *)(base + top_score),
+                                    .marks = (float *)(base + marks)};
         memset(work->span_end, 0, n_spans * sizeof(size_t));
     }
     return at;
@@ -300,6 +302,8 @@ void hw_attention_run(const struct hw_exec *exec, const struct hw_attention_args
     struct attention_plan plan;
     struct layout layout;
     plan_make(args, &plan);
+    plan.changes_weights = hw_attention_changes_weights(args);
+    plan.is_apart = plan.wants.key_entropy || plan.changes_weights;
     layout_make(&plan, exec->n_threads, &layout);
     assert(exec->scratch_bytes >= layout.bytes);
     size_t misfit = (uintptr_t)exec->scratch % ALIGN;
@@ -313,4 +317,5 @@ void hw_attention_run(const struct hw_exec *exec, const struct hw_attention_args
     }
     hw_attention_pad_tiles(args, args->request.pattern, args->request.map_dtype);
     hw_attention_pad_tiles(args, args->request.scores, args->request.score_dtype);
+    hw_attention_count_changed(args);
 }

@@ -7,17 +7,6 @@
 #include "check_attention.h"
 #include "kernels/exp_plain.h"
 
-// The definition once more, in float: the plain version of the same precision that errors are
-// measured by.
-#define double float
-#define hw_attention_ref_scratch float_scratch
-size_t float_scratch(const struct hw_attention_args *args);
-#define attention_ref attention_float
-#define hw_register_attention_ref register_attention_float
-#include "kernels/attention_ref.c"
-#undef double
-#undef hw_attention_ref_scratch
-
 // Shapes with every edge of blocks, panels, tiles and vectors, every head width and group, with and
 // without keys before the queries.
 static size_t make_shapes(struct shape *ret) {
@@ -36,36 +25,6 @@ static size_t make_shapes(struct shape *ret) {
     ret[n++] = (struct shape){30, ATTENTION_LONG, 2, 1, 8};
     ret[n++] = (struct shape){2, ATTENTION_LONG, 2, 1, 8};
     return n;
-}
-
-// Values of one output over many calls, beside the exact ones.
-struct pool {
-    float *got, *plain;
-    double *exact;
-    size_t n;
-};
-
-static void pool_add(struct pool *pool, const struct call *got, const struct call *plain,
-                     const struct call *exact, enum output id) {
-    size_t n = exact->outputs[id].n_bytes / 4;
-    const float *x = got->outputs[id].data;
-    const float *y = plain->outputs[id].data;
-    const float *want = exact->outputs[id].data;
-    const float *received = exact->outputs[RECEIVED_SUM].data;
-    pool->got = realloc(pool->got, (pool->n + n) * sizeof(float));
-    pool->plain = realloc(pool->plain, (pool->n + n) * sizeof(float));
-    pool->exact = realloc(pool->exact, (pool->n + n) * sizeof(double));
-    ck_assert(pool->got != NULL && pool->plain != NULL && pool->exact != NULL);
-    for (size_t i = 0; i < n; i++) {
-        REQUIRE(isnan(x[i]) == isnan(want[i]));
-        // Below 1e-30 a key's weights run out of bits, and so does what they are divided by.
-        bool is_vague = id == RECEIVED_ENTROPY && received[i] < 1e-30f;
-        if (!isnan(want[i]) && !is_vague) {
-            pool->got[pool->n] = x[i];
-            pool->plain[pool->n] = y[i];
-            pool->exact[pool->n++] = want[i];
-        }
-    }
 }
 
 static void check_kind(enum hw_level level, enum kind kind) {
@@ -91,14 +50,7 @@ static void check_kind(enum hw_level level, enum kind kind) {
         call_close(&plain);
         call_close(&exact);
     }
-    for (int id = 0; id < N_FLOATS; id++) {
-        ck_assert_msg(check_error_is_at_most_twice(pools[id].got, pools[id].plain, pools[id].exact,
-                                                   pools[id].n),
-                      "kind %d, output %d: %s", kind, id, check_op_message());
-        free(pools[id].got);
-        free(pools[id].plain);
-        free(pools[id].exact);
-    }
+    check_pools(pools, kind);
 }
 
 START_TEST(every_output_is_within_twice_the_error_of_plain_floats) {
