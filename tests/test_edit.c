@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "tests/byte_buffer.h"
+#include "tests/failing_malloc.h"
 #include "tracer/edit.h"
 
 #define LENGTH(array) (sizeof(array) / sizeof(array)[0])
@@ -408,6 +409,29 @@ START_TEST(random_specs_do_no_harm) {
 }
 END_TEST
 
+START_TEST(memory_that_runs_out_is_said) {
+    static const char *const specs[] = {"block:layer=8-10:query=last,S2:key=needle",
+                                        "mean:kv=4.0:at=value:source=r.h5:group=a",
+                                        "zero:neuron=5:layer=3", "streaming:head=9.6"};
+    for (size_t s = 0; s < LENGTH(specs); s++) {
+        bool is_done = false;
+        size_t n = 0;
+        for (; !is_done; n++) {
+            struct hw_edit *edit = NULL;
+            struct hw_error err = {0};
+            failing_malloc_after(n);
+            enum hw_status status = hw_edit_parse(specs[s], &grouped, false, &edit, &err);
+            is_done = !failing_malloc_stop();
+            ck_assert_msg(status == (is_done ? HW_OK : HW_RESOURCE), "%s, allocation %zu: %s",
+                          specs[s], n, err.message);
+            ck_assert((edit != NULL) == is_done);
+            hw_edit_close(&edit);
+        }
+        ck_assert_uint_gt(n, 5);
+    }
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("edit");
     TCase *tcase = tcase_create("all");
@@ -419,6 +443,7 @@ int main(void) {
     tcase_add_test(tcase, files_of_heads_are_written_out);
     tcase_add_test(tcase, long_and_hidden_specs_are_cut_and_escaped);
     tcase_add_test(tcase, random_specs_do_no_harm);
+    tcase_add_test(tcase, memory_that_runs_out_is_said);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
