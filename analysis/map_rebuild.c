@@ -19,6 +19,7 @@ struct hw_map_rebuild {
     struct hw_arena arena;
     size_t n_tokens; // that the arena is for
     size_t d_head;
+    bool has_changes;
     float *rows;     // [n_rows, stride]
     size_t *written; // [n_rows] keys of the row that may not be 0
     void *scratch;
@@ -51,6 +52,7 @@ static struct hw_attention_args args_of(const struct hw_map_rebuild *r, size_t f
                                       .n_kv_heads = 1,
                                       .d_head = d_head,
                                       .query_first = first,
+                                      .n_changes = r->has_changes, // of those that may come
                                       .request = {.rows = r->rows, .row_stride = r->stride}};
 }
 
@@ -71,13 +73,13 @@ static bool carve(struct hw_map_rebuild *r, size_t n_tokens, size_t d_head) {
     return !r->arena.is_overflown;
 }
 
-size_t hw_map_rebuild_bytes(int n_threads, size_t n_tokens, size_t d_head) {
-    struct hw_map_rebuild r = {.n_threads = n_threads};
+size_t hw_map_rebuild_bytes(int n_threads, size_t n_tokens, size_t d_head, bool has_changes) {
+    struct hw_map_rebuild r = {.n_threads = n_threads, .has_changes = has_changes};
     hw_arena_measure(&r.arena);
     return carve(&r, n_tokens, d_head) ? r.arena.used_bytes : SIZE_MAX;
 }
 
-enum hw_status hw_map_rebuild_open(enum hw_level level, int n_threads,
+enum hw_status hw_map_rebuild_open(enum hw_level level, int n_threads, bool has_changes,
                                    struct hw_map_rebuild **ret_rebuild, struct hw_error *err) {
     struct hw_map_rebuild *rebuild = calloc(1, sizeof *rebuild);
     if (rebuild == NULL) {
@@ -85,6 +87,7 @@ enum hw_status hw_map_rebuild_open(enum hw_level level, int n_threads,
     }
     hw_ops_init(&rebuild->ops, level);
     rebuild->n_threads = n_threads;
+    rebuild->has_changes = has_changes;
     *ret_rebuild = rebuild;
     return HW_OK;
 }
@@ -102,7 +105,7 @@ static enum hw_status reserve(struct hw_map_rebuild *r, size_t n_tokens, size_t 
     if (n_tokens == r->n_tokens && d_head == r->d_head) {
         return HW_OK;
     }
-    size_t bytes = hw_map_rebuild_bytes(r->n_threads, n_tokens, d_head);
+    size_t bytes = hw_map_rebuild_bytes(r->n_threads, n_tokens, d_head, r->has_changes);
     hw_arena_close(&r->arena);
     r->n_tokens = 0;
     if (bytes == SIZE_MAX) {
@@ -135,6 +138,8 @@ enum hw_status hw_map_rebuild_run(struct hw_map_rebuild *rebuild,
         args.q_stride = vectors->q_stride;
         args.k_stride = vectors->k_stride;
         args.score_scale = vectors->score_scale;
+        args.changes = vectors->changes;
+        args.n_changes = vectors->n_changes;
         r->ops.attention(&exec, &args);
         for (size_t i = 0; i < n_rows; i++) {
             size_t n_seen = first + i + 1;

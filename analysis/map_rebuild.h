@@ -6,6 +6,7 @@
 #ifndef HW_MAP_REBUILD_H
 #define HW_MAP_REBUILD_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "kernels/ops.h"
@@ -23,16 +24,19 @@ struct hw_map_vectors {
     size_t n_tokens;
     size_t d_head;
     float score_scale;
+    const struct hw_attention_change *changes; // [n_changes] of a call with this head alone
+    size_t n_changes;
 };
 
 struct hw_map_rebuild; // the op and its buffers
 
-enum hw_status hw_map_rebuild_open(enum hw_level level, int n_threads,
+// has_changes: vectors may come with changes.
+enum hw_status hw_map_rebuild_open(enum hw_level level, int n_threads, bool has_changes,
                                    struct hw_map_rebuild **ret_rebuild, struct hw_error *err);
 void hw_map_rebuild_close(struct hw_map_rebuild **rebuild);
 
 // Bytes that a head of n_tokens tokens takes besides its vectors; SIZE_MAX where that overflows.
-size_t hw_map_rebuild_bytes(int n_threads, size_t n_tokens, size_t d_head);
+size_t hw_map_rebuild_bytes(int n_threads, size_t n_tokens, size_t d_head, bool has_changes);
 
 // n_rows rows from query first_row on, [n_rows, stride], keys 0 .. n_tokens - 1 set, 0 where
 // masked.

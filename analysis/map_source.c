@@ -12,6 +12,7 @@
 
 #include "analysis/map_rebuild.h"
 #include "analysis/measures.h"
+#include "analysis/trace_edits.h"
 #include "kernels/attention.h"
 #include "kernels/size.h"
 
@@ -28,10 +29,12 @@ struct hw_map_source {
     size_t rows_bytes;
     // Vectors.
     struct hw_map_rebuild *rebuild;
-    float *score_scale; // [n_layers]
-    size_t *kv_of;      // [n_heads] position on the recorded kv_head axis
-    float *q;           // [n_tokens, n_heads, d_head] of the layer
-    float *k;           // [n_tokens, n_kv_heads, d_head]
+    struct hw_trace_edits *edits; // of the capture; NULL: none
+    size_t edited_prompt;         // that edits are compiled for
+    float *score_scale;           // [n_layers]
+    size_t *kv_of;                // [n_heads] position on the recorded kv_head axis
+    float *q;                     // [n_tokens, n_heads, d_head] of the layer
+    float *k;                     // [n_tokens, n_kv_heads, d_head]
     size_t vectors_bytes;
     size_t d_head;
 };
@@ -115,15 +118,18 @@ static enum hw_status check_neutral(const struct hw_map_source *s, enum hw_datas
     return status;
 }
 
-static enum hw_status check_edits(const struct hw_map_source *s, struct hw_error *err) {
-    const char *edits = hw_trace_layout(s->trace)->fixed[HW_DS_ATTENTION_VECTORS_EDITS_JSON];
-    if (edits == NULL || edits[0] == '\0' || strcmp(edits, "[]") == 0) {
-        return HW_OK;
-    }
-    return hw_fail(err, HW_INPUT,
-                   "%s: maps under edits cannot be rebuilt from attention_vectors: capture with "
-                   "--record attention_maps",
-                   hw_trace_path(s->trace));
+// Maps are rebuilt with what edits made of the attention. A window in cache form is more than
+// queries, keys and a mask.
+static enum hw_status open_edits(struct hw_map_source *s, struct hw_error *err) {
+    enum hw_status status = hw_trace_edits_open(s->trace, &s->edits, err);
+    const char *spec = status == HW_OK ? hw_trace_edits_unbuildable(s->edits) : NULL;
+    s->edited_prompt = SIZE_MAX;
+    return spec == NULL
+               ? status
+               : hw_fail(err, HW_INPUT,
+                         "%s: maps under %s cannot be rebuilt from attention_vectors: capture with "
+                         "--record attention_maps",
+                         hw_trace_path(s->trace), spec);
 }
 
 // Which recorded key/value head each recorded query head reads.
@@ -167,8 +173,11 @@ static enum hw_status open_vectors(struct hw_map_source *s,
         return hw_fail(err, HW_RESOURCE, "not enough memory to rebuild maps");
     }
     enum hw_level best = hw_cpu_level();
-    enum hw_status status = hw_map_rebuild_open(options->level < best ? options->level : best,
-                                                options->n_threads, &s->rebuild, err);
+    enum hw_status status = open_edits(s, err);
+    status = status != HW_OK
+                 ? status
+                 : hw_map_rebuild_open(options->level < best ? options->level : best,
+                                       options->n_threads, s->edits != NULL, &s->rebuild, err);
     status = status != HW_OK ? status : find_kv_heads(s, err);
     status = status != HW_OK ? status
                              : hw_trace_read_f32(s->trace, HW_DS_ATTENTION_VECTORS_SCORE_SCALE, 0,
@@ -183,7 +192,7 @@ static enum hw_status open_vectors(struct hw_map_source *s,
     for (size_t i = 0; i < sizeof others / sizeof others[0] && status == HW_OK; i++) {
         status = check_neutral(s, others[i].dataset, others[i].neutral, err);
     }
-    return status == HW_OK ? check_edits(s, err) : status;
+    return status;
 }
 
 enum hw_status hw_map_source_open_with(struct hw_trace *trace,
@@ -222,6 +231,7 @@ void hw_map_source_close(struct hw_map_source **source) {
     struct hw_map_source *s = *source;
     if (s != NULL) {
         hw_map_rebuild_close(&s->rebuild);
+        hw_trace_edits_close(&s->edits);
         free(s->tile);
         free(s->rows);
         free(s->score_scale);
@@ -292,7 +302,8 @@ size_t hw_map_source_bytes(const struct hw_map_source *source, size_t n_tokens) 
                         hw_size_add(bytes, HW_MAP_TILE * HW_MAP_TILE * sizeof(float), &bytes);
         return is_small ? bytes : SIZE_MAX;
     }
-    size_t rebuild_bytes = hw_map_rebuild_bytes(source->n_threads, n_tokens, source->d_head);
+    size_t rebuild_bytes =
+        hw_map_rebuild_bytes(source->n_threads, n_tokens, source->d_head, source->edits != NULL);
     bool is_small = vector_sizes(source, n_tokens, &n_q, &n_k, &bytes) &&
                     hw_size_add(bytes, rebuild_bytes, &bytes);
     return is_small ? bytes : SIZE_MAX;
@@ -430,6 +441,8 @@ static enum hw_status rebuild(struct walk *w, struct hw_error *err) {
                                      .n_tokens = w->n_keys,
                                      .d_head = s->d_head,
                                      .score_scale = s->score_scale[w->layer]};
+    vectors.changes = hw_trace_edits_changes(s->edits, (size_t)s->axes->layers[w->layer],
+                                             (size_t)s->axes->heads[w->head], &vectors.n_changes);
     return hw_map_rebuild_run(s->rebuild, &vectors, show_rows, w, err);
 }
 
@@ -447,6 +460,10 @@ enum hw_status hw_map_source_walk(struct hw_map_source *source, size_t prompt, s
     }
     bool is_ready = false;
     enum hw_status status = HW_OK;
+    if (source->edits != NULL && source->edited_prompt != prompt) {
+        status = hw_trace_edits_prompt(source->edits, source->trace, prompt, err);
+        source->edited_prompt = status == HW_OK ? prompt : SIZE_MAX;
+    }
     for (; w.head < source->axes->n_heads && status == HW_OK; w.head++) {
         bool is_chosen = is_wanted == NULL || is_wanted[w.head];
         if (!is_chosen || !hw_map_source_has(source, layer, w.head)) {

@@ -7,6 +7,7 @@
 #include <stddef.h>
 
 #include "formats/trace_reader.h"
+#include "formats/trace_records.h"
 #include "kernels/status.h"
 
 #ifdef __cplusplus
@@ -27,9 +28,6 @@ struct hw_measure {
 
 const struct hw_measure *hw_measures(size_t *ret_n);
 const struct hw_measure *hw_measure_find(const char *name); // NULL: there is none
-
-// Whether the capture has anything that `record` writes; an analysis checks the datasets it reads.
-bool hw_trace_has_record(const struct hw_trace *trace, const char *record);
 
 // The first of the measure's records that the capture has. HW_INPUT where it has none: "FILE:
 // rollout needs attention_maps or attention_vectors (found attention, values, ...): capture again

@@ -116,9 +116,25 @@ static enum hw_status look_for_edits(struct hw_verify *verify, struct hw_error *
     return status;
 }
 
-enum hw_status hw_trace_verify(const char *path, struct hw_verify_report *ret_report,
-                               struct hw_error *err) {
-    struct hw_verify verify = {.report = ret_report};
+bool hw_verify_is_edited(struct hw_verify *verify, enum hw_edited what, int32_t layer,
+                         int32_t head) {
+    const struct hw_verify_edits *edits = verify->edits;
+    bool is_edited = verify->has_edits;
+    if (is_edited && edits != NULL) {
+        bool is_there = layer >= 0 && (size_t)layer < edits->n_layers && head >= 0 &&
+                        (size_t)head < edits->n_heads;
+        size_t at = is_there ? (size_t)layer * edits->n_heads + (size_t)head : 0;
+        is_edited = is_there && (what == HW_EDITED_PATTERN ? edits->patterns[at]
+                                 : what == HW_EDITED_MIX   ? edits->mixed[at]
+                                                           : edits->residuals[layer]);
+    }
+    verify->report->n_left_out += is_edited;
+    return is_edited;
+}
+
+enum hw_status hw_trace_verify(const char *path, const struct hw_verify_edits *edits,
+                               struct hw_verify_report *ret_report, struct hw_error *err) {
+    struct hw_verify verify = {.report = ret_report, .edits = edits};
     *ret_report = (struct hw_verify_report){0};
     enum hw_status status = hw_trace_open(path, &verify.trace, err);
     if (status != HW_OK) {

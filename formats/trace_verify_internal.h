@@ -10,6 +10,7 @@ struct hw_verify {
     struct hw_trace *trace;
     struct hw_verify_report *report;
     bool has_edits;
+    const struct hw_verify_edits *edits; // NULL where has_edits: not known
 };
 
 // The line of that name, made where it is not there.
@@ -19,6 +20,11 @@ struct hw_verify_line *hw_verify_line(struct hw_verify *verify, const char *name
 enum hw_status hw_verify_check(struct hw_verify_line *line, double found, double expected,
                                double allowed, struct hw_error *err, const char *format, ...)
     __attribute__((format(printf, 6, 7)));
+
+// Whether edits break an identity there, by the numbers of layer and head in the model; counted.
+enum hw_edited { HW_EDITED_PATTERN, HW_EDITED_MIX, HW_EDITED_RESIDUAL };
+bool hw_verify_is_edited(struct hw_verify *verify, enum hw_edited what, int32_t layer,
+                         int32_t head);
 
 enum hw_status hw_verify_columns(struct hw_verify *verify, struct hw_error *err);
 enum hw_status hw_verify_statistics(struct hw_verify *verify, struct hw_error *err);

@@ -41,6 +41,8 @@ struct map_check {
     size_t d_head;
     struct rounding pattern;
     struct rounding activation; // of value and z
+    bool is_changed;            // edits changed the attention
+    bool is_mixed;              // z is pattern @ value
     size_t prompt;
     int32_t layer;
     int32_t head;
@@ -58,7 +60,7 @@ static enum hw_status check_row(struct hw_verify *verify, const struct map_check
     double expected = c->row_sum != NULL ? c->row_sum[i * c->stride] : 1;
     double allowed = (c->pattern.share + sum_share) * expected + c->pattern.step * (double)n;
     enum hw_status status = HW_OK;
-    if (c->row_sum != NULL || !verify->has_edits) {
+    if (c->row_sum != NULL || !c->is_changed) {
         status = hw_verify_check(sums, sum, expected, allowed + 1e-37, err,
                                  "prompt %zu, layer %d, head %d, query %zu", c->prompt,
                                  (int)c->layer, (int)c->head, i);
@@ -189,13 +191,15 @@ static enum hw_status check_head(struct hw_verify *verify, size_t index, size_t 
         .d_head = layout->d_head,
         .pattern = rounding_of(hw_layout_element(layout, HW_DS_ATTENTION_PATTERN)),
         .activation = rounding_of(hw_layout_element(layout, HW_DS_ACTIVATIONS_Z)),
+        .is_changed = hw_verify_is_edited(verify, HW_EDITED_PATTERN, axes->layers[layer], number),
+        .is_mixed = !hw_verify_is_edited(verify, HW_EDITED_MIX, axes->layers[layer], number),
         .prompt = index,
         .layer = axes->layers[layer],
         .head = number,
     };
     for (size_t i = 0; i < n && status == HW_OK; i++) {
         status = check_row(verify, &c, n, i, err);
-        if (status == HW_OK && c.value != NULL && c.z != NULL && !verify->has_edits) {
+        if (status == HW_OK && c.value != NULL && c.z != NULL && c.is_mixed) {
             status = check_mixing(verify, &c, n, i, err);
         }
     }
@@ -311,7 +315,7 @@ enum hw_status hw_verify_residual(struct hw_verify *verify, struct hw_error *err
     struct hw_trace *trace = verify->trace;
     const struct hw_group_axes *axes = &hw_trace_layout(trace)->groups[HW_GROUP_ACTIVATIONS];
     enum hw_status status = HW_OK;
-    if (verify->has_edits || !hw_trace_has(trace, HW_DS_ACTIVATIONS_RESIDUAL) ||
+    if (!hw_trace_has(trace, HW_DS_ACTIVATIONS_RESIDUAL) ||
         !hw_trace_has(trace, HW_DS_ACTIVATIONS_ATTENTION_OUTPUT) ||
         !hw_trace_has(trace, HW_DS_ACTIVATIONS_MLP_OUTPUT)) {
         return HW_OK;
@@ -321,7 +325,8 @@ enum hw_status hw_verify_residual(struct hw_verify *verify, struct hw_error *err
         int64_t before = hw_trace_find(trace, HW_GROUP_ACTIVATIONS, HW_AXIS_DEPTH, layer);
         int64_t after = hw_trace_find(trace, HW_GROUP_ACTIVATIONS, HW_AXIS_DEPTH, layer + 1);
         int64_t slabs[4] = {before, after, (int64_t)l, (int64_t)l};
-        if (before >= 0 && after >= 0) {
+        if (before >= 0 && after >= 0 &&
+            !hw_verify_is_edited(verify, HW_EDITED_RESIDUAL, layer, 0)) {
             status = check_block(verify, layer, slabs, err);
         }
     }

@@ -115,6 +115,18 @@ static bool is_recorded(const struct hw_trace *trace, enum hw_dataset dataset, s
            row->axes[2] != HW_AXIS_HEAD || axes->recorded[slab * axes->n_heads + inner] != 0;
 }
 
+// Whether edits changed the attention that the statistic is of: its rows may sum to anything, be
+// empty, or have weights beyond one.
+static bool is_changed(struct hw_verify *verify, enum hw_dataset dataset, size_t slab,
+                       size_t inner) {
+    const struct hw_schema_row *row = hw_schema_row(dataset);
+    const struct hw_group_axes *axes = &hw_trace_layout(verify->trace)->groups[row->group];
+    return strcmp(row->record, "attention") == 0 && row->n_axes >= 3 &&
+           row->axes[1] == HW_AXIS_LAYER && row->axes[2] == HW_AXIS_HEAD && slab < axes->n_layers &&
+           inner < axes->n_heads &&
+           hw_verify_is_edited(verify, HW_EDITED_PATTERN, axes->layers[slab], axes->heads[inner]);
+}
+
 // One prompt, one slab of a statistic: values in range, and their mean where it is stored.
 static enum hw_status check_statistic(struct hw_verify *verify, enum hw_dataset dataset,
                                       size_t slab, size_t index, const float *rows,
@@ -128,7 +140,7 @@ static enum hw_status check_statistic(struct hw_verify *verify, enum hw_dataset 
     find_range(dataset, &least, &most);
     for (size_t i = 0; i < n_inner; i++) {
         double sum = 0, magnitude = 0;
-        if (!is_recorded(verify->trace, dataset, slab, i)) {
+        if (!is_recorded(verify->trace, dataset, slab, i) || is_changed(verify, dataset, slab, i)) {
             continue;
         }
         for (size_t t = 0; t < prompt->n_prompt_tokens; t++) {

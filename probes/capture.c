@@ -18,6 +18,7 @@ struct loop {
     const struct hw_run_options *run_options;
     struct hw_run *run;
     struct hw_engine *engine;
+    struct hw_session *session;
     uint64_t n_tokens_done; // of n_tokens: for progress
     uint64_t n_tokens;
 };
@@ -67,7 +68,10 @@ static enum hw_status run_part(struct loop *loop, size_t first, size_t end, stru
                                           .stop = job->stop,
                                           .keeps_text =
                                               job->plan->recording.layout.has_prompt_text};
-        status = hw_engine_run(loop->engine, &prompt, destination, err);
+        if (job->edits != NULL) {
+            status = hw_edit_run_prompt(job->edits, loop->session, at, err);
+        }
+        status = status == HW_OK ? hw_engine_run(loop->engine, &prompt, destination, err) : status;
         if (status != HW_OK) {
             status = hw_fail_context(err, status, "prompt %zu: ", at);
             break;
@@ -114,8 +118,15 @@ static enum hw_status run_opened(struct loop *loop, struct hw_capture_result *re
     double start = now();
     enum hw_status status = hw_session_open(loop->job->model, &plan->session, &session, err);
     status = status == HW_OK ? hw_engine_open(&plan->engine, session, &loop->engine, err) : status;
+    loop->session = session;
     if (status == HW_OK) {
-        status = run_all(loop, err);
+        const struct hw_capture_job *job = loop->job;
+        if (job->edits != NULL) {
+            status =
+                hw_edit_run_prepare(job->edits, session, job->preparing, job->progress_self, err);
+        }
+        status = status == HW_OK ? run_all(loop, err) : status;
+        result->n_applied = job->edits != NULL ? hw_edit_run_n_applied(job->edits) : 0;
         // The merge has the memory of the pass.
         hw_engine_close(&loop->engine);
         hw_session_close(&session);

@@ -217,6 +217,7 @@ static void add_work(struct hw_plan *plan, const struct hw_model *model,
     // A generated token costs what one row costs and streams all weights; expanding them dominates.
     double per_token = 16.0 * hw_session_flops(&model->desc, 1, true);
     plan->flops += per_token * (double)plan->max_generated;
+    plan->flops += options->edits != NULL ? hw_edit_run_flops(options->edits) : 0.0;
     double rate = measure_rate(options);
     plan->seconds = rate > 0.0 ? overhead * plan->flops / rate : 0.0;
 }
@@ -292,6 +293,12 @@ enum hw_status hw_plan_open(const struct hw_model *model, const struct hw_prompt
     struct hw_plan plan = {0};
     enum hw_status status =
         hw_recording_open(&model->desc, prompts, &options->record, &plan.recording, err);
+    if (status == HW_OK && options->edits != NULL &&
+        plan.recording.layout.has[HW_DS_ATTENTION_VECTORS_QUERY]) {
+        // Whoever rebuilds a map has to know.
+        plan.recording.layout.has[HW_DS_ATTENTION_VECTORS_EDITS_JSON] = true;
+        plan.recording.layout.fixed[HW_DS_ATTENTION_VECTORS_EDITS_JSON] = options->edits_json;
+    }
     if (status == HW_OK && options->positions != NULL) {
         status = hw_positions_parse(options->positions, &plan.positions, err);
         status = status == HW_OK

@@ -9,6 +9,7 @@
 #include "formats/prompts.h"
 #include "formats/selector.h"
 #include "kernels/status.h"
+#include "probes/edit_run.h"
 #include "probes/engine.h"
 #include "probes/record.h"
 #include "tracer/model.h"
@@ -20,7 +21,9 @@ struct hw_plan_options {
     const char *attribution_at; // selector of one position a prompt for /attribution; NULL: last
     int n_threads;
     enum hw_level level;
-    size_t part_prompts; // in a part at most; 0: no limit
+    size_t part_prompts;             // in a part at most; 0: no limit
+    const struct hw_edit_run *edits; // NULL: the model is not changed
+    const char *edits_json;          // the list of their specs; lives as long as the plan
 };
 
 struct hw_plan {
@@ -36,6 +39,7 @@ struct hw_plan {
     size_t weights_bytes; // mapped, touched once and kept by the page cache
     size_t session_bytes;
     size_t engine_bytes;
+    size_t edit_bytes;    // what edits come to, and what they take from elsewhere
     size_t storage_bytes; // of the largest part: rows waiting for a full chunk, its image
     size_t base_bytes;    // program, libraries, what this process holds already
     size_t peak_bytes;    // sum of these; where the merge needs more than pass, records and output

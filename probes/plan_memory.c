@@ -107,6 +107,10 @@ enum hw_status hw_plan_add_memory(struct hw_plan *plan, const struct hw_model *m
         hw_engine_measure(&plan->engine, &plan->engine_bytes, &plan->session, err);
     plan->session.n_threads = options->n_threads;
     plan->session.level = options->level;
+    if (options->edits != NULL) {
+        plan->session.has_cache_windows = hw_edit_run_has_cache_windows(options->edits);
+        plan->edit_bytes = hw_edit_run_bytes(options->edits);
+    }
     status = status == HW_OK ? hw_session_measure(model, &plan->session, &plan->session_bytes, err)
                              : status;
     if (status != HW_OK) {
@@ -121,7 +125,8 @@ enum hw_status hw_plan_add_memory(struct hw_plan *plan, const struct hw_model *m
     const size_t program = (size_t)20 << 20;
     plan->base_bytes = program + private_bytes();
     size_t merging = merge_bytes(plan, model, prompts, options->n_threads);
-    size_t running = plan->session_bytes + plan->engine_bytes + plan->storage_bytes;
+    size_t running =
+        plan->session_bytes + plan->engine_bytes + plan->edit_bytes + plan->storage_bytes;
     plan->peak_bytes = plan->weights_bytes + plan->base_bytes + hw_size_max(running, merging);
     return HW_OK;
 }
@@ -133,11 +138,11 @@ enum hw_status hw_plan_check_memory(const struct hw_plan *plan, uint64_t limit_b
     }
     const double mb = 1e6;
     return hw_fail(err, HW_RESOURCE,
-                   "the plan needs %.0f MB (weights %.0f, pass %.0f, records %.0f, output %.0f) "
-                   "where --memory-limit allows "
+                   "the plan needs %.0f MB (weights %.0f, pass %.0f, records %.0f, edits %.0f, "
+                   "output %.0f) where --memory-limit allows "
                    "%.0f MB: shorten the prompts (--max-tokens, now %zu) or record less",
                    (double)plan->peak_bytes / mb, (double)plan->weights_bytes / mb,
                    (double)plan->session_bytes / mb, (double)plan->engine_bytes / mb,
-                   (double)plan->storage_bytes / mb, (double)limit_bytes / mb,
-                   plan->engine.max_tokens);
+                   (double)plan->edit_bytes / mb, (double)plan->storage_bytes / mb,
+                   (double)limit_bytes / mb, plan->engine.max_tokens);
 }

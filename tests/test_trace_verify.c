@@ -42,7 +42,7 @@ START_TEST(right_captures_pass) {
         struct hw_verify_report report;
         struct hw_error err;
         make(elements[i]);
-        ck_assert_msg(hw_trace_verify(path, &report, &err) == HW_OK, "%s", err.message);
+        ck_assert_msg(hw_trace_verify(path, NULL, &report, &err) == HW_OK, "%s", err.message);
         enum { T = 130 + 1 + 17 + 257 };
         ck_assert_uint_eq(find(&report, "rows of maps")->n_checked, T * 2 * 4);
         ck_assert_uint_eq(find(&report, "pattern @ value")->n_checked, T * 2 * 4 * 2);
@@ -130,7 +130,7 @@ START_TEST(wrong_values_are_found) {
     ck_assert_int_eq(hw_commit_read(path, (size_t)1 << 30, &bytes, &n, &err), HW_OK);
     for (size_t i = 0; i < sizeof pokes / sizeof *pokes; i++) {
         poke(pokes[i].name, pokes[i].rank, pokes[i].at, pokes[i].value);
-        ck_assert_int_eq(hw_trace_verify(path, &report, &err), HW_WRONG);
+        ck_assert_int_eq(hw_trace_verify(path, NULL, &report, &err), HW_WRONG);
         ck_assert_msg(strstr(err.message, pokes[i].message) != NULL, "%s", err.message);
         ck_assert_int_eq(unlink(path), 0);
         ck_assert_int_eq(hw_commit_write(path, bytes, n, &err), HW_OK);
@@ -152,7 +152,7 @@ START_TEST(broken_chunks_are_found) {
         bytes[at] = (char)(bytes[at] ^ 0x10);
         (void)unlink(path);
         ck_assert_int_eq(hw_commit_write(path, bytes, n, &err), HW_OK);
-        n_found += hw_trace_verify(path, &report, &err) != HW_OK;
+        n_found += hw_trace_verify(path, NULL, &report, &err) != HW_OK;
         bytes[at] = (char)(bytes[at] ^ 0x10);
     }
     ck_assert_uint_gt(n_found, 4); // vectors have no filter, so a change of theirs may stay unseen

@@ -71,7 +71,7 @@ enum hw_status hw_bench_maps(const struct hw_bench_setup *setup, size_t n_tokens
     w.exec.scratch_bytes = hw_attention_scratch(setup->n_threads, &w.args);
     w.exec.scratch = hw_bench_block(w.exec.scratch_bytes);
     enum hw_status status =
-        hw_map_rebuild_open(setup->ops.level, setup->n_threads, &w.rebuild, err);
+        hw_map_rebuild_open(setup->ops.level, setup->n_threads, false, &w.rebuild, err);
     if (status == HW_OK && (w.args.q == NULL || w.args.k == NULL || w.args.v == NULL ||
                             w.args.z == NULL || w.exec.scratch == NULL)) {
         status = hw_fail(err, HW_RESOURCE, "not enough memory for the benchmark");

@@ -55,6 +55,25 @@ static json_t *axes_of(const struct hw_layout *layout) {
     return object;
 }
 
+// Edits are in it where there are any: their specs, how means are grouped, and the captures that
+// values come from.
+static void add_edits(json_t *manifest, const struct capture_options *opt,
+                      const struct capture_setup *setup) {
+    json_t *specs = json_array();
+    json_t *sources = json_array();
+    for (size_t i = 0; i < setup->n_edits; i++) {
+        (void)json_array_append_new(specs, json_string(setup->edits[i]->spec));
+    }
+    const char *id;
+    for (size_t i = 0; (id = hw_edit_run_source_id(setup->edit_run, i)) != NULL; i++) {
+        (void)json_array_append_new(sources, json_string(id));
+    }
+    (void)json_object_set_new(manifest, "edits", specs);
+    (void)json_object_set_new(manifest, "edit_sources", sources);
+    (void)json_object_set_new(manifest, "edit_means_by",
+                              json_string(opt->means_by != NULL ? opt->means_by : ""));
+}
+
 static json_t *make_manifest(const struct hw_invocation *in, const struct capture_setup *setup,
                              const struct hw_ops *ops) {
     const struct capture_options *opt = in->options;
@@ -110,6 +129,8 @@ static void add_provenance(const struct hw_invocation *in, struct capture_setup 
     add(setup, "prompts_sha256", setup->prompts_sha256);
     add(setup, "model_name", opt->input.model);
     add(setup, "model_architecture", setup->model->desc.family);
+    (void)snprintf(setup->numbers[2], sizeof setup->numbers[2], "%zu", setup->model->desc.n_layers);
+    add(setup, "model_n_layers", setup->numbers[2]);
     add(setup, "model_sha256", setup->model_sha256);
     add(setup, "model_sha256_of", hashes[opt->input.model_hash]);
     add(setup, "model_quantisation", hw_checkpoint_quantisation(setup->model->checkpoint));
@@ -179,6 +200,9 @@ enum hw_status hw_capture_describe(const struct hw_invocation *in, struct captur
     struct hw_ops ops;
     hw_ops_init(&ops, setup->plan.session.level);
     setup->manifest = make_manifest(in, setup, &ops);
+    if (setup->manifest != NULL && setup->n_edits > 0) {
+        add_edits(setup->manifest, opt, setup);
+    }
     setup->kernels = hw_kernels_json(&ops);
     setup->model_metadata = hw_checkpoint_metadata_json(setup->model->checkpoint);
     setup->config = json_dumps(setup->manifest, JSON_COMPACT);

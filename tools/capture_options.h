@@ -18,6 +18,8 @@
 struct capture_options {
     struct hw_input_options input;
     struct hw_strings records;
+    struct hw_strings edits;
+    const char *means_by;
     const char *positions;
     const char *attribution_at;
     int detail;
@@ -44,6 +46,11 @@ struct capture_setup {
     char *stop;                     // of --stop, what \\n stands for put in; NULL: none
     struct hw_tokenizer *tokenizer; // NULL: the prompts are token ids and the model has none
     struct hw_prompts prompts;
+    struct hw_edit **edits; // [n_edits]
+    size_t n_edits;
+    char *edits_json; // their specs; NULL: none
+    char *hash_folder;
+    struct hw_edit_run *edit_run; // NULL: none
     struct hw_plan plan;
     bool has_plan;
     char model_sha256[65];
@@ -64,6 +71,12 @@ struct capture_setup {
 enum hw_status hw_capture_setup(const struct hw_invocation *in, struct capture_setup *setup,
                                 struct hw_error *err);
 void hw_capture_teardown(struct capture_setup *setup);
+
+// Parses the edits, opens what they take values from and compiles them for every prompt (into
+// setup, whose model, tokenizer and prompts are open), so that nothing runs that cannot.
+enum hw_status hw_capture_edits_open(const struct hw_invocation *in, struct capture_setup *setup,
+                                     struct hw_error *err);
+void hw_capture_edits_close(struct capture_setup *setup);
 
 // Fills the options of the run; they point into setup.
 enum hw_status hw_capture_describe(const struct hw_invocation *in, struct capture_setup *setup,

@@ -30,7 +30,9 @@ static enum hw_status make_plan(const struct hw_invocation *in, struct capture_s
         .attribution_at = opt->attribution_at,
         .n_threads = (int)in->common.threads,
         .level = hw_input_level(opt->kernels),
-        .part_prompts = opt->commit_every};
+        .part_prompts = opt->commit_every,
+        .edits = setup->edit_run,
+        .edits_json = setup->edits_json};
     size_t n_tokens = 0;
     for (size_t p = 0; p < setup->prompts.n; p++) {
         n_tokens += setup->prompts.items[p].n_ids + opt->generate;
@@ -57,13 +59,15 @@ enum hw_status hw_capture_setup(const struct hw_invocation *in, struct capture_s
     setup->model = inputs.model;
     setup->tokenizer = inputs.tokenizer;
     setup->prompts = inputs.prompts;
-    return make_plan(in, setup, err);
+    status = hw_capture_edits_open(in, setup, err);
+    return status == HW_OK ? make_plan(in, setup, err) : status;
 }
 
 void hw_capture_teardown(struct capture_setup *setup) {
     if (setup->has_plan) {
         hw_plan_close(&setup->plan);
     }
+    hw_capture_edits_close(setup);
     hw_prompts_free(&setup->prompts);
     hw_tokenizer_close(&setup->tokenizer);
     hw_model_close(&setup->model);
@@ -90,16 +94,17 @@ static enum hw_status print_estimate_json(const struct capture_setup *setup, str
         }
     }
     return hw_json_print(
-        json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:[I,I], s:{s:I,s:I,s:I,s:I,s:I}, s:f, s:f, s:o}",
-                  "n_prompts", (json_int_t)setup->prompts.n, "n_failed", (json_int_t)plan->n_failed,
-                  "n_tokens", (json_int_t)plan->n_tokens, "raw_bytes", (json_int_t)plan->raw_bytes,
-                  "upper_bound_bytes", (json_int_t)plan->bounds_bytes, "peak_bytes",
-                  (json_int_t)plan->peak_bytes, "file_bytes", (json_int_t)plan->file_least,
-                  (json_int_t)plan->file_most, "memory", "weights", (json_int_t)plan->weights_bytes,
-                  "pass", (json_int_t)plan->session_bytes, "records",
-                  (json_int_t)plan->engine_bytes, "output", (json_int_t)plan->storage_bytes, "base",
-                  (json_int_t)plan->base_bytes, "flops", plan->flops, "seconds", plan->seconds,
-                  "datasets", datasets),
+        json_pack(
+            "{s:I, s:I, s:I, s:I, s:I, s:I, s:[I,I], s:{s:I,s:I,s:I,s:I,s:I,s:I}, s:f, s:f, s:o}",
+            "n_prompts", (json_int_t)setup->prompts.n, "n_failed", (json_int_t)plan->n_failed,
+            "n_tokens", (json_int_t)plan->n_tokens, "raw_bytes", (json_int_t)plan->raw_bytes,
+            "upper_bound_bytes", (json_int_t)plan->bounds_bytes, "peak_bytes",
+            (json_int_t)plan->peak_bytes, "file_bytes", (json_int_t)plan->file_least,
+            (json_int_t)plan->file_most, "memory", "weights", (json_int_t)plan->weights_bytes,
+            "pass", (json_int_t)plan->session_bytes, "records", (json_int_t)plan->engine_bytes,
+            "edits", (json_int_t)plan->edit_bytes, "output", (json_int_t)plan->storage_bytes,
+            "base", (json_int_t)plan->base_bytes, "flops", plan->flops, "seconds", plan->seconds,
+            "datasets", datasets),
         err);
 }
 
@@ -122,14 +127,15 @@ enum hw_status hw_capture_print_estimate(const struct hw_invocation *in,
     const struct {
         const char *name;
         uint64_t bytes;
-    } parts[] = {{"  weights", plan->weights_bytes},
-                 {"  pass", plan->session_bytes},
-                 {"  records", plan->engine_bytes},
-                 {"  output", plan->storage_bytes},
-                 {"  program, vocabulary", plan->base_bytes}};
+    } parts[] = {{"  weights", plan->weights_bytes}, {"  pass", plan->session_bytes},
+                 {"  records", plan->engine_bytes},  {"  edits", plan->edit_bytes},
+                 {"  output", plan->storage_bytes},  {"  program, vocabulary", plan->base_bytes}};
     printf("memory at peak         %s\n",
            hw_format_bytes(text[0], sizeof text[0], plan->peak_bytes));
     for (size_t i = 0; i < HW_LENGTH(parts); i++) {
+        if (parts[i].bytes == 0) {
+            continue;
+        }
         printf("%-21s  %s\n", parts[i].name,
                hw_format_bytes(text[0], sizeof text[0], parts[i].bytes));
     }

@@ -1,4 +1,5 @@
 // headwater capture: run a model over prompts and record what was asked for into one HDF5 file.
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +16,14 @@
 
 static const struct hw_option options[] = {
     HW_OPTIONS_INPUT(struct capture_options, input),
+    HW_OPTION_GROUP("Changes of the model"),
+    HW_OPTION_LIST(
+        struct capture_options, edits, "edit", "REPLACEMENT:TARGET[:KEY=VALUE...]",
+        "Run the model changed, as zero:head=9.6 or mean:mlp=8 (`headwater list edits`); "
+        "what is recorded is of the changed model. Several act together."),
+    HW_OPTION_STRING(struct capture_options, means_by, "means-by", "KEY", NULL,
+                     "Key of the prompts' objects by which means are grouped; without it they are "
+                     "over all prompts."),
     HW_OPTION_GROUP("What is recorded"),
     HW_OPTION_LIST(struct capture_options, records, "record", "NAME[,NAME...][:HEADS]",
                    "What to record, by name (`headwater list records`) or by TransformerLens hook; "
@@ -64,7 +73,23 @@ static const struct hw_option options[] = {
 
 static void show_progress(void *self, uint64_t n_tokens_done, uint64_t n_tokens) {
     struct hw_progress *progress = self;
+    if (strcmp(progress->what, "capture") != 0) {
+        int kind = (int)progress->kind;
+        hw_progress_end(progress);
+        hw_progress_begin(progress, kind, "capture", "tokens", n_tokens);
+    }
     progress->total = n_tokens;
+    hw_progress_update(progress, n_tokens_done);
+}
+
+// The pass that means of edits need; capture's own progress begins when it is over.
+static void show_preparing(void *self, uint64_t n_tokens_done, uint64_t n_tokens) {
+    struct hw_progress *progress = self;
+    if (strcmp(progress->what, "means") != 0) {
+        int kind = (int)progress->kind;
+        hw_progress_end(progress);
+        hw_progress_begin(progress, kind, "means", "tokens", n_tokens);
+    }
     hw_progress_update(progress, n_tokens_done);
 }
 
@@ -135,10 +160,12 @@ static enum hw_status run_capture(struct hw_invocation *in, struct capture_setup
                                  .tokenizer = setup->tokenizer,
                                  .prompts = &setup->prompts,
                                  .plan = &setup->plan,
+                                 .edits = setup->edit_run,
                                  .stop = setup->stop,
                                  .stop_signal = &hw_stop_signal,
                                  .commit_seconds = 60.0,
                                  .progress = show_progress,
+                                 .preparing = show_preparing,
                                  .progress_self = &progress,
                                  .committed = end_progress};
     hw_detail(in, "kernels: %s", setup->kernels);
@@ -157,6 +184,9 @@ static enum hw_status run_capture(struct hw_invocation *in, struct capture_setup
     } else if (is_done && opt->shard == NULL) {
         hw_note(in, "%s: %zu prompts, %zu tokens in %.2f s", opt->out, result.n_prompts,
                 setup->plan.n_tokens, result.seconds);
+    }
+    if (setup->edit_run != NULL && result.was_opened && !result.was_complete) {
+        hw_detail(in, "edits: %" PRIu64 " rows written or changed", result.n_applied);
     }
     if (result.was_opened && !is_done) {
         print_continuation(in);
@@ -206,7 +236,8 @@ const struct hw_command hw_command_capture = {
                 "headwater capture --model M --text \"Hello world\" --out run.h5 \\\n"
                 "    --record default --record attention_maps:4-8\n"
                 "headwater capture --model M --prompts P --out run.h5 \\\n"
-                "    --generate 50 --record decode_top\n",
+                "    --generate 50 --record decode_top\n"
+                "headwater capture --model M --prompts P --out run.h5 --edit zero:head=9.6,9.9\n",
     .common = HW_COMMON_JSON | HW_COMMON_PROGRESS | HW_COMMON_THREADS | HW_COMMON_MEMORY |
               HW_COMMON_QUIET | HW_COMMON_VERBOSE,
     .options = options,

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include "analysis/map_source.h"
+#include "formats/json.h"
 #include "formats/trace_reader.h"
 #include "kernels/size.h"
 #include "tools/options.h"
@@ -125,6 +126,22 @@ static json_t *maps(struct hw_trace *trace) {
     return object;
 }
 
+// The edits that the model ran under, as the capture says; an empty list where it has none.
+static json_t *edits(struct hw_trace *trace) {
+    json_t *list = NULL;
+    char **texts = NULL;
+    if (hw_trace_has(trace, HW_DS_PROVENANCE_EDITS_JSON) &&
+        hw_trace_read_text(trace, HW_DS_PROVENANCE_EDITS_JSON, 0, 1, &texts, NULL) == HW_OK) {
+        if (hw_json_parse("edits_json", texts[0], strlen(texts[0]), &list, NULL) == HW_OK &&
+            !json_is_array(list)) {
+            json_decref(list);
+            list = NULL;
+        }
+        hw_trace_free_text(texts, 1);
+    }
+    return list != NULL ? list : json_array();
+}
+
 enum hw_status hw_info_capture(const char *path, json_t **ret_document, struct hw_error *err) {
     static const char *const root[] = {"title", "run_id", "tool_version", "date_created",
                                        "history"};
@@ -159,14 +176,15 @@ enum hw_status hw_info_capture(const char *path, json_t **ret_document, struct h
     (void)stat(path, &info);
     const struct hw_group_axes *axes = &hw_trace_layout(trace)->groups[HW_GROUP_ROOT];
     json_t *document = json_pack(
-        "{s:s, s:o, s:I, s:b, s:b, s:o, s:o, s:o, s:o, s:I, s:I, s:o, s:o, s:o}", "kind", "capture",
-        "path", hw_json_text(path), "bytes", (json_int_t)info.st_size, "complete",
+        "{s:s, s:o, s:I, s:b, s:b, s:o, s:o, s:o, s:o, s:I, s:I, s:o, s:o, s:o, s:o}", "kind",
+        "capture", "path", hw_json_text(path), "bytes", (json_int_t)info.st_size, "complete",
         hw_trace_is_complete(trace), "virtual", hw_trace_is_virtual(trace), "attributes",
         attributes(trace, HW_GROUP_ROOT, root, HW_LENGTH(root)), "provenance",
         attributes(trace, HW_GROUP_PROVENANCE, provenance, HW_LENGTH(provenance)), "layers",
         numbers(axes->layers, axes->n_layers), "heads", numbers(axes->heads, axes->n_heads),
         "kv_heads", (json_int_t)axes->n_kv_heads, "tokens", (json_int_t)hw_trace_n_tokens(trace),
-        "prompts", prompts(trace), "datasets", datasets(trace), "maps", maps(trace));
+        "prompts", prompts(trace), "datasets", datasets(trace), "maps", maps(trace), "edits",
+        edits(trace));
     hw_trace_close(&trace);
     if (document == NULL) {
         return hw_fail(err, HW_RESOURCE, "%s: not enough memory to describe the capture", path);
@@ -250,6 +268,13 @@ enum hw_status hw_info_print_capture(const json_t *document, struct hw_error *er
     }
     if (json_object_get(provenance, "command_line") != NULL) {
         hw_print_line("command     %s", text_of(provenance, "command_line"));
+    }
+    size_t i;
+    const json_t *spec;
+    json_array_foreach(json_object_get(document, "edits"), i, spec) {
+        const char *text = json_is_string(spec) ? json_string_value(spec) : "?";
+        char line[512];
+        hw_print_line("edit        %s", hw_escape(line, sizeof line, text, strlen(text)));
     }
     print_prompts(document);
     (void)printf("axes        %zu layers, %zu heads, %" JSON_INTEGER_FORMAT
