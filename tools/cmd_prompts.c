@@ -11,7 +11,8 @@
 #include "tools/places.h"
 #include "tools/prompts_kinds.h"
 
-static const struct prompts_kind *const kinds[] = {&hw_prompts_needle, &hw_prompts_repeat};
+static const struct prompts_kind *const kinds[] = {&hw_prompts_ioi, &hw_prompts_needle,
+                                                   &hw_prompts_repeat};
 
 static const struct hw_option options[] = {
     HW_OPTION_STRING(struct prompts_options, model, "model", "PATH", NULL,
@@ -26,6 +27,7 @@ static const struct hw_option options[] = {
     HW_OPTION_COUNT(struct prompts_options, seed, "seed", "S", "0", 0, 9007199254740992.0,
                     "Start of the random numbers: the same seed gives the same prompts, and "
                     "prompt i does not depend on how many there are."),
+    HW_OPTIONS_PROMPTS_IOI(struct prompts_options, ioi),
     HW_OPTIONS_PROMPTS_NEEDLE(struct prompts_options, needle),
     HW_OPTIONS_PROMPTS_REPEAT(struct prompts_options, repeat),
 };
@@ -201,12 +203,16 @@ const struct hw_command hw_command_prompts = {
     .min_arguments = 1,
     .max_arguments = 1,
     .description =
+        "ioi: sentences in which one of two people gives the other something (indirect object "
+        "identification). The line keeps target, foil and a counterpart of as many tokens, for "
+        "`headwater ablate` and patching.\n\n"
         "needle: a sentence (the needle) put into a long text, and a question about it, as "
         "retrieval heads are found with. The line keeps answer, needle span, length and depth, "
         "which `headwater retrieval` reads from the capture.\n\n"
         "repeat: random token ids, repeated, as induction heads are found with. The line keeps "
         "period, repeats and first token, which `headwater induction` reads from the capture.",
     .examples =
+        "headwater prompts ioi --model m.gguf --count 40 --out ioi.jsonl\n"
         "headwater prompts needle --model m.gguf --lengths 512:4096:5 --out needle.jsonl\n"
         "headwater prompts repeat --model m.gguf --out repeat.jsonl\n"
         "headwater prompts repeat --model m.gguf --preset razor --n 200 --out razor.jsonl\n",

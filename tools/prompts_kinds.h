@@ -38,6 +38,15 @@ struct prompts_needle_options {
     uint64_t room;
 };
 
+struct prompts_ioi_options {
+    int corrupt;
+    int order;
+    const char *forms;
+    const char *names;
+    const char *places;
+    const char *things;
+};
+
 struct prompts_options {
     const char *model;
     const char *out;
@@ -46,6 +55,7 @@ struct prompts_options {
     uint64_t seed;
     struct prompts_repeat_options repeat;
     struct prompts_needle_options needle;
+    struct prompts_ioi_options ioi;
 };
 
 // The rows of a kind's options; what is not given keeps zero or NULL and falls back to the preset.
@@ -93,6 +103,25 @@ struct prompts_options {
         HW_OPTION_COUNT(type, field.room, "room", "N", "200", 0, 1 << 20,                          \
                         "Haystack and needle stay N tokens below the length.")
 
+#define HW_OPTIONS_PROMPTS_IOI(type, field)                                                        \
+    HW_OPTION_GROUP("ioi: two names, and who is given something"),                                 \
+        HW_OPTION_CHOICE(type, field.corrupt, "corrupt", "abc|swap|second", "abc",                 \
+                         "The counterpart. abc: three other names, so that nothing repeats; "      \
+                         "swap: the two names change places everywhere; second: only the "         \
+                         "giver changes (the demos of TransformerLens)."),                         \
+        HW_OPTION_CHOICE(                                                                          \
+            type, field.order, "order", "both|abba|baba", "both",                                  \
+            "Whether the giver is named second (abba) or first (baba) at the start."),             \
+        HW_OPTION_STRING(type, field.forms, "forms", "LIST", NULL,                                 \
+                         "Use these sentences only, by name: went, met, waited, left, talked, "    \
+                         "visited, shared, back."),                                                \
+        HW_OPTION_STRING(type, field.names, "names", "LIST", NULL,                                 \
+                         "Names with commas between, instead of the built-in ones. What is not "   \
+                         "one token with its leading blank is left out."),                         \
+        HW_OPTION_STRING(type, field.places, "places", "LIST", NULL, "The same for places."),      \
+        HW_OPTION_STRING(type, field.things, "things", "LIST", NULL,                               \
+                         "The same for what is given.")
+
 struct prompts_job {
     const struct hw_invocation *in;
     const struct prompts_options *options;
@@ -117,6 +146,7 @@ struct prompts_kind {
 enum hw_status hw_prompts_emit(struct prompts_job *job, json_t *object, size_t n_tokens,
                                struct hw_error *err);
 
+extern const struct prompts_kind hw_prompts_ioi;
 extern const struct prompts_kind hw_prompts_needle;
 extern const struct prompts_kind hw_prompts_repeat;
 

@@ -2,9 +2,7 @@
 //
 // Ids are drawn uniformly from those of --ids that are ordinary tokens with a text, with
 // replacement (RazorAttention, arXiv 2407.15891; the demos of TransformerLens) or distinct (Olsson
-// et al., arXiv 2209.11895). Prompt i is drawn by a generator of its own, seeded by seed and i, so
-// it does not depend on how many prompts there are: splitmix64 (Steele, Lea, Flood 2014), numbers
-// below a bound without bias by rejection.
+// et al., arXiv 2209.11895), with the numbers of prompts_random.h.
 //
 // The key "repeat" of the line says what was made. Where a token stands in front, spans name it and
 // the last token of each repetition but the last: their attention to the first random token lies on
@@ -14,6 +12,7 @@
 #include <string.h>
 
 #include "tools/prompts_kinds.h"
+#include "tools/prompts_random.h"
 
 enum { MAX_TOKENS = 1 << 24, MAX_SPAN_REPEATS = 17 };
 
@@ -48,37 +47,18 @@ struct recipe {
     uint32_t *left;  // [n_ids], scratch of drawing without replacement
 };
 
-static uint64_t next_random(uint64_t *state) {
-    uint64_t z = *state += 0x9E3779B97F4A7C15u;
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
-    return z ^ (z >> 31);
-}
-
-// Uniform in 0 .. n - 1, n > 0.
-static uint64_t random_below(uint64_t *state, uint64_t n) {
-    uint64_t rest = (UINT64_MAX % n + 1) % n; // numbers at the top that would favour the low ones
-    uint64_t r = next_random(state);
-    while (r > UINT64_MAX - rest) {
-        r = next_random(state);
-    }
-    return r % n;
-}
-
 static void draw(struct recipe *recipe, uint64_t index) {
-    uint64_t mixer = recipe->seed;
-    uint64_t state = next_random(&mixer) + index;
-    state = next_random(&state);
+    uint64_t state = hw_prompts_random(recipe->seed, index);
     if (!recipe->is_distinct) {
         for (size_t i = 0; i < recipe->n; i++) {
-            recipe->drawn[i] = recipe->ids[random_below(&state, recipe->n_ids)];
+            recipe->drawn[i] = recipe->ids[hw_prompts_random_below(&state, recipe->n_ids)];
         }
         return;
     }
     // The first n of a shuffled deck.
     memcpy(recipe->left, recipe->ids, recipe->n_ids * sizeof *recipe->left);
     for (size_t i = 0; i < recipe->n; i++) {
-        size_t other = i + (size_t)random_below(&state, recipe->n_ids - i);
+        size_t other = i + (size_t)hw_prompts_random_below(&state, recipe->n_ids - i);
         recipe->drawn[i] = recipe->left[other];
         recipe->left[other] = recipe->left[i];
     }
