@@ -152,7 +152,7 @@ struct hw_attention_args {
     size_t query_first; // position of row 0 of q
     float score_scale;
     const struct hw_attention_change *changes; // [n_changes]
-    size_t n_changes;                          // scratch depends on whether there are any
+    size_t n_changes;
     // Pairs of change and row of a head that the change held for are added here; may be NULL.
     uint64_t *n_changed;
     struct hw_attention_request request;

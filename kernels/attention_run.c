@@ -93,15 +93,14 @@ static size_t thread_buffers(const struct attention_plan *plan, char *base,
                              struct attention_work *work) {
     const struct hw_attention_args *args = plan->args;
     const struct hw_attention_request *request = &args->request;
-    // Scratch must not depend on what the changes are: sessions plan it before they know.
-    bool has_two = plan->wants.key_entropy || args->n_changes > 0;
     size_t block = plan->n_rows * plan->ld * sizeof(float);
     size_t n_spans = plan->wants.spans ? request->n_spans : 0;
     size_t n_offsets = plan->wants.offsets ? request->n_offsets : 0;
     size_t n_top = plan->wants.top ? request->n_top : 0;
     size_t at = 0;
     size_t score = take(&at, block);
-    size_t second = has_two ? take(&at, block) : score;
+    // Always there: a session plans its scratch before it knows of changes.
+    size_t second = take(&at, block);
     size_t q = take(&at, plan->n_rows * args->d_head * sizeof(float));
     size_t z = take(&at, plan->n_rows * plan->d_pad * sizeof(float));
     size_t panel = take(&at, ATTENTION_PANEL * args->d_head * sizeof(float));
