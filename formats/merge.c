@@ -58,7 +58,8 @@ static enum hw_status compare_layouts(const struct hw_layout *a, const struct hw
         if (!hw_layout_has(a, dataset) && !hw_layout_has(b, dataset)) {
             continue;
         }
-        bool is_wide = dataset == HW_DS_DECODE_PATTERN || hw_dataset_is_map(dataset);
+        bool is_wide = dataset == HW_DS_DECODE_PATTERN || hw_dataset_is_map(dataset) ||
+                       hw_dataset_is_by_position(dataset);
         if (hw_layout_has(a, dataset) != hw_layout_has(b, dataset) ||
             hw_layout_element(a, dataset) != hw_layout_element(b, dataset) ||
             (!is_wide && hw_layout_row_bytes(a, dataset) != hw_layout_row_bytes(b, dataset))) {
@@ -164,6 +165,7 @@ enum hw_status hw_merge_survey(struct hw_merge *merge, struct hw_error *err) {
                 hw_size_max(merge->layout.max_tokens, hw_trace_layout(trace)->max_tokens);
             status = note_prompts(merge, source, trace, err);
         }
+        status = status != HW_OK ? status : hw_merge_note_means(merge, trace, err);
         if (status == HW_OK && hw_trace_has(trace, HW_DS_MASSIVE_PROMPT)) {
             status =
                 hw_trace_attribute_integer(trace, HW_GROUP_MASSIVE, "n_dropped", &dropped, err);
@@ -259,12 +261,31 @@ static enum hw_status finish_file(struct hw_merge *merge, struct hw_trace_file *
     return status;
 }
 
+static enum hw_status sum_means(struct hw_merge *merge, struct hw_error *err) {
+    if (!hw_layout_has(&merge->layout, HW_DS_MEANS_COUNT)) {
+        return HW_OK;
+    }
+    enum hw_status status = hw_mean_sums_open(&merge->layout, &merge->means, err);
+    for (size_t i = 0; i < merge->n_sources && status == HW_OK; i++) {
+        struct hw_trace *trace = NULL;
+        status = open_source(merge, i, &trace, err);
+        status = status != HW_OK ? status : hw_merge_add_means(merge, trace, err);
+        hw_trace_close(&trace);
+    }
+    if (status == HW_OK) {
+        hw_mean_sums_finish(&merge->means);
+    }
+    return status;
+}
+
 static enum hw_status write_file(struct hw_merge *merge, const char *temporary,
                                  struct hw_trace *common, const struct hw_provenance *provenance,
                                  const char *manifest_json, struct hw_error *err) {
     struct hw_trace_file file;
-    enum hw_status status =
-        hw_trace_file_create(temporary, NULL, &merge->layout, &merge->lengths, &file, err);
+    enum hw_status status = sum_means(merge, err);
+    status = status != HW_OK ? status
+                             : hw_trace_file_create(temporary, NULL, &merge->layout,
+                                                    &merge->lengths, &file, err);
     if (status != HW_OK) {
         return status;
     }
@@ -334,6 +355,12 @@ void hw_merge_close(struct hw_merge *merge) {
     }
     free(merge->sources);
     free(merge->prompts);
+    for (size_t i = 0; merge->mean_groups != NULL && i < merge->layout.n_mean_groups; i++) {
+        free(merge->mean_groups[i]);
+    }
+    free(merge->mean_groups);
+    free(merge->means_by);
+    hw_mean_sums_close(&merge->means);
 }
 
 static enum hw_status check_against_journal(const struct hw_journals *journals,

@@ -11,9 +11,7 @@
 enum { BLOCK_BYTES = 4 << 20, BLOCK_STRINGS = 65536 };
 
 bool hw_merge_is_copied(const struct hw_layout *layout, enum hw_dataset dataset) {
-    const struct hw_schema_row *row = hw_schema_row(dataset);
-    return hw_layout_has(layout, dataset) && row->n_axes > 0 && row->axes[0] != HW_AXIS_LAYER &&
-           row->axes[0] != HW_AXIS_HEAD;
+    return hw_layout_has(layout, dataset) && !hw_schema_is_fixed(dataset);
 }
 
 int64_t hw_merge_addend(const struct hw_merge_source *source, const struct hw_trace_lengths *before,

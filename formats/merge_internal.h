@@ -3,6 +3,7 @@
 #ifndef HW_MERGE_INTERNAL_H
 #define HW_MERGE_INTERNAL_H
 
+#include "formats/mean_sums.h"
 #include "formats/merge.h"
 #include "formats/trace_file.h"
 #include "formats/trace_reader.h"
@@ -29,6 +30,9 @@ struct hw_merge {
     struct hw_trace_lengths lengths;
     int32_t *prompts; // [lengths.n_prompts]
     uint64_t n_massive_dropped;
+    char **mean_groups; // [layout.n_mean_groups] of all sources, in the order they first appear
+    char *means_by;
+    struct hw_mean_sums means; // of all sources
 };
 
 // Datasets whose values are rows or prompts of the whole file, and are added to on the way.
@@ -53,6 +57,13 @@ enum hw_status hw_merge_read_rows(struct hw_trace *trace, enum hw_dataset datase
 enum hw_status hw_merge_copy_source(struct hw_trace *trace, const struct hw_merge_source *source,
                                     const struct hw_trace_lengths *before,
                                     struct hw_trace_streams *streams, struct hw_error *err);
+// Groups and positions of a source's means into the layout of the merge; HW_INPUT where they are
+// grouped by another key.
+enum hw_status hw_merge_note_means(struct hw_merge *merge, struct hw_trace *trace,
+                                   struct hw_error *err);
+// Sums of means of all sources, and their means, into merge->means, where the layout has them.
+enum hw_status hw_merge_add_means(struct hw_merge *merge, struct hw_trace *trace,
+                                  struct hw_error *err);
 // All datasets of a master.
 enum hw_status hw_merge_refer(struct hw_merge *merge, struct hw_trace_file *file,
                               struct hw_error *err);

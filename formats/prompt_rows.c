@@ -40,8 +40,7 @@ void hw_element_fill(enum hw_element element, size_t n_values, void *ret_values)
 // Whether probes append rows to it (and so somebody must count them).
 static bool is_counted(const struct hw_layout *layout, enum hw_dataset dataset) {
     const struct hw_schema_row *row = hw_schema_row(dataset);
-    return row->record[0] != '\0' && row->n_axes > 0 && row->axes[0] != HW_AXIS_LAYER &&
-           hw_layout_has(layout, dataset);
+    return row->record[0] != '\0' && !hw_schema_is_fixed(dataset) && hw_layout_has(layout, dataset);
 }
 
 enum hw_status hw_prompt_rows_open(struct hw_prompt_rows *rows, const struct hw_layout *layout,

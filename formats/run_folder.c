@@ -254,6 +254,8 @@ enum hw_status hw_run_folder_write_common(const char *folder, const struct hw_la
     char *path = hw_path_format("%s/common.h5", folder);
     char *temporary = path != NULL ? hw_commit_temporary(path) : NULL;
     struct hw_trace_lengths lengths = {0};
+    struct hw_layout own = *layout;
+    own.n_mean_groups = 0; // without prompts there is none
     struct hw_trace_file file;
     struct stat info;
     enum hw_status status = HW_OK;
@@ -266,7 +268,7 @@ enum hw_status hw_run_folder_write_common(const char *folder, const struct hw_la
         goto cleanup;
     }
     (void)unlink(temporary);
-    status = hw_trace_file_create(temporary, NULL, layout, &lengths, &file, err);
+    status = hw_trace_file_create(temporary, NULL, &own, &lengths, &file, err);
     is_open = status == HW_OK;
     if (status == HW_OK) {
         struct hw_trace_ending ending = {.lengths = &lengths, .provenance = provenance};

@@ -37,6 +37,7 @@ static const char *const group_names[HW_N_GROUPS] = {
     [HW_GROUP_ACTIVATIONS] = "activations",
     [HW_GROUP_ATTRIBUTION] = "attribution",
     [HW_GROUP_LOGITS] = "logits",
+    [HW_GROUP_MEANS] = "means",
     [HW_GROUP_VOCABULARY] = "vocabulary",
     [HW_GROUP_PROVENANCE] = "provenance",
 };
@@ -67,6 +68,8 @@ static const char *const axis_names[HW_N_AXES] = {
     [HW_AXIS_ID] = "id",
     [HW_AXIS_BYTE] = "text_byte",
     [HW_AXIS_ID_BOUND] = "id_bound",
+    [HW_AXIS_GROUP] = "group",
+    [HW_AXIS_POSITION] = "position",
 };
 
 const struct hw_schema_row *hw_schema_row(enum hw_dataset dataset) {
@@ -146,9 +149,19 @@ size_t hw_layout_axis(const struct hw_layout *layout, enum hw_group group, enum 
         return 2;
     case HW_AXIS_VOCAB:
         return layout->n_vocab;
+    case HW_AXIS_GROUP:
+        return layout->n_mean_groups;
+    case HW_AXIS_POSITION:
+        return layout->n_mean_positions;
     default: // the lead axes, which grow, and those of the vocabulary, which has its own lengths
         return 0;
     }
+}
+
+bool hw_schema_is_fixed(enum hw_dataset dataset) {
+    enum hw_axis first = rows[dataset].axes[0];
+    return rows[dataset].n_axes == 0 || first == HW_AXIS_LAYER || first == HW_AXIS_HEAD ||
+           first == HW_AXIS_GROUP;
 }
 
 int hw_schema_slab_axis(enum hw_dataset dataset) {
@@ -194,6 +207,7 @@ bool hw_layout_has(const struct hw_layout *layout, enum hw_dataset dataset) {
     }
     if (row->group != HW_GROUP_ROOT) {
         return has_group(layout, row->group) &&
+               (dataset != HW_DS_MEANS_POSITION_COUNT || layout->has[HW_DS_MEANS_POSITION_Z]) &&
                (dataset != HW_DS_ATTENTION_N_TOKENS || layout->has[HW_DS_ATTENTION_PATTERN] ||
                 layout->has[HW_DS_ATTENTION_SCORES]);
     }

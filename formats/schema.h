@@ -22,6 +22,7 @@ enum hw_group {
     HW_GROUP_ACTIVATIONS,
     HW_GROUP_ATTRIBUTION,
     HW_GROUP_LOGITS,
+    HW_GROUP_MEANS,
     HW_GROUP_VOCABULARY,
     HW_GROUP_PROVENANCE,
     HW_N_GROUPS
@@ -53,6 +54,8 @@ enum hw_axis {
     HW_AXIS_ID,
     HW_AXIS_BYTE,
     HW_AXIS_ID_BOUND,
+    HW_AXIS_GROUP,
+    HW_AXIS_POSITION,
     HW_N_AXES
 };
 
@@ -129,11 +132,16 @@ struct hw_layout {
     size_t max_tokens; // longest prompt, generated tokens included; edge of query and key
     const char *const *span_names; // built-in ones first
     size_t n_spans;
+    const char *means_by; // key of the prompts' objects that groups /means; "" or NULL: one group
+    const char *const *mean_groups; // [n_mean_groups] all different
+    size_t n_mean_groups;
+    size_t n_mean_positions; // the longest prompt's text
     bool has_token_text;
     bool has_prompt_text;
-    // Datasets whose first axis is the layer do not grow with prompts: the whole of each that
-    // `has`, [n_layers, ...] of the group (NULL for the others). `recorded` and head_kv_head need
-    // none; edits_json takes a string.
+    // Datasets that do not grow with prompts (hw_schema_is_fixed): the whole of each that `has`,
+    // [n_layers, ...] of the group (NULL for the others). `recorded` and head_kv_head need none;
+    // edits_json takes a string; those of /means are sums of the file's prompts and are read when
+    // it is finished (mean_sums.h).
     const void *fixed[HW_N_DATASETS];
 };
 
@@ -164,6 +172,9 @@ size_t hw_layout_row_bytes(const struct hw_layout *layout, enum hw_dataset datas
 // Length of an axis for a dataset's group; 0 for the unlimited lead axes (prompt, token, step,
 // event, span_row).
 size_t hw_layout_axis(const struct hw_layout *layout, enum hw_group group, enum hw_axis axis);
+// Whether the dataset does not grow with prompts: a scalar, or its first axis is the layer, the
+// head or the group of means. Such are written whole.
+bool hw_schema_is_fixed(enum hw_dataset dataset);
 // Position of the slab axis (layer or depth right after the lead axis) or -1; its length is
 // hw_layout_axis.
 int hw_schema_slab_axis(enum hw_dataset dataset);

@@ -183,6 +183,82 @@
     X(LOGITS_LOGITS, LOGITS, "logits", F4, (TOKEN, VOCAB), "logits", "logits", "1",                \
       "Logits of the prediction made at this row, for the next token.", "", false)
 
+#define HW_DATASETS_GROUP_MEANS(X)                                                                 \
+    X(MEANS_RECORDED, MEANS, "recorded", U1, (LAYER, HEAD), "", "head was recorded", "1",          \
+      "1 where the head was recorded, where the set of heads differs from layer to layer.", "",    \
+      false)                                                                                       \
+    X(MEANS_COUNT, MEANS, "count", I8, (GROUP), "", "rows of the group", "1",                      \
+      "Rows of the texts of the group's prompts: what its means are over.", "", false)             \
+    X(MEANS_Z, MEANS, "z", F4, (GROUP, LAYER, HEAD, HEAD_CHANNEL), "means",                        \
+      "mean mixed values of the head", "1",                                                        \
+      "Mean of z over the rows of the group: z_sum / (2^30 count).", "blocks.{layer}.attn.hook_z", \
+      false)                                                                                       \
+    X(MEANS_Z_SUM, MEANS, "z_sum", I8, (GROUP, LAYER, HEAD, HEAD_CHANNEL), "means",                \
+      "sum of mixed values of the head", "2^-30",                                                  \
+      "Sum of z over the rows of the group, each rounded to 2^-30.", "blocks.{layer}.attn.hook_z", \
+      false)                                                                                       \
+    X(MEANS_ATTENTION_OUTPUT, MEANS, "attention_output", F4, (GROUP, LAYER, CHANNEL), "means",     \
+      "mean attention output", "1",                                                                \
+      "Mean of attention_output over the rows of the group: attention_output_sum / (2^30 count).", \
+      "blocks.{layer}.hook_attn_out", false)                                                       \
+    X(MEANS_ATTENTION_OUTPUT_SUM, MEANS, "attention_output_sum", I8, (GROUP, LAYER, CHANNEL),      \
+      "means", "sum of attention output", "2^-30",                                                 \
+      "Sum of attention_output over the rows of the group, each rounded to 2^-30.",                \
+      "blocks.{layer}.hook_attn_out", false)                                                       \
+    X(MEANS_MLP_OUTPUT, MEANS, "mlp_output", F4, (GROUP, LAYER, CHANNEL), "means",                 \
+      "mean MLP output", "1",                                                                      \
+      "Mean of mlp_output over the rows of the group: mlp_output_sum / (2^30 count).",             \
+      "blocks.{layer}.hook_mlp_out", false)                                                        \
+    X(MEANS_MLP_OUTPUT_SUM, MEANS, "mlp_output_sum", I8, (GROUP, LAYER, CHANNEL), "means",         \
+      "sum of MLP output", "2^-30",                                                                \
+      "Sum of mlp_output over the rows of the group, each rounded to 2^-30.",                      \
+      "blocks.{layer}.hook_mlp_out", false)                                                        \
+    X(MEANS_RESIDUAL, MEANS, "residual", F4, (GROUP, DEPTH, CHANNEL), "means",                     \
+      "mean residual stream", "1",                                                                 \
+      "Mean of the residual stream over the rows of the group: residual_sum / (2^30 count).",      \
+      "blocks.{layer}.hook_resid_post", false)                                                     \
+    X(MEANS_RESIDUAL_SUM, MEANS, "residual_sum", I8, (GROUP, DEPTH, CHANNEL), "means",             \
+      "sum of residual stream", "2^-30",                                                           \
+      "Sum of the residual stream over the rows of the group, each rounded to 2^-30.",             \
+      "blocks.{layer}.hook_resid_post", false)                                                     \
+    X(MEANS_POSITION_COUNT, MEANS, "position_count", I8, (GROUP, POSITION), "",                    \
+      "prompts of the group that reach the position", "1",                                         \
+      "Prompts of the group whose text has the position (--means-per-position).", "", false)       \
+    X(MEANS_POSITION_Z, MEANS, "position_z", F4, (GROUP, LAYER, POSITION, HEAD, HEAD_CHANNEL),     \
+      "means", "mean mixed values of the head at the position", "1",                               \
+      "Mean of z over the group's prompts at a position (--means-per-position).",                  \
+      "blocks.{layer}.attn.hook_z", false)                                                         \
+    X(MEANS_POSITION_Z_SUM, MEANS, "position_z_sum", I8,                                           \
+      (GROUP, LAYER, POSITION, HEAD, HEAD_CHANNEL), "means",                                       \
+      "sum of mixed values of the head at the position", "2^-30",                                  \
+      "Sum over the group's prompts at a position, each rounded to 2^-30.",                        \
+      "blocks.{layer}.attn.hook_z", false)                                                         \
+    X(MEANS_POSITION_ATTENTION_OUTPUT, MEANS, "position_attention_output", F4,                     \
+      (GROUP, LAYER, POSITION, CHANNEL), "means", "mean attention output at the position", "1",    \
+      "Mean of attention_output over the group's prompts at a position (--means-per-position).",   \
+      "blocks.{layer}.hook_attn_out", false)                                                       \
+    X(MEANS_POSITION_ATTENTION_OUTPUT_SUM, MEANS, "position_attention_output_sum", I8,             \
+      (GROUP, LAYER, POSITION, CHANNEL), "means", "sum of attention output at the position",       \
+      "2^-30", "Sum over the group's prompts at a position, each rounded to 2^-30.",               \
+      "blocks.{layer}.hook_attn_out", false)                                                       \
+    X(MEANS_POSITION_MLP_OUTPUT, MEANS, "position_mlp_output", F4,                                 \
+      (GROUP, LAYER, POSITION, CHANNEL), "means", "mean MLP output at the position", "1",          \
+      "Mean of mlp_output over the group's prompts at a position (--means-per-position).",         \
+      "blocks.{layer}.hook_mlp_out", false)                                                        \
+    X(MEANS_POSITION_MLP_OUTPUT_SUM, MEANS, "position_mlp_output_sum", I8,                         \
+      (GROUP, LAYER, POSITION, CHANNEL), "means", "sum of MLP output at the position", "2^-30",    \
+      "Sum over the group's prompts at a position, each rounded to 2^-30.",                        \
+      "blocks.{layer}.hook_mlp_out", false)                                                        \
+    X(MEANS_POSITION_RESIDUAL, MEANS, "position_residual", F4, (GROUP, DEPTH, POSITION, CHANNEL),  \
+      "means", "mean residual stream at the position", "1",                                        \
+      "Mean of the residual stream over the group's prompts at a position "                        \
+      "(--means-per-position).",                                                                   \
+      "blocks.{layer}.hook_resid_post", false)                                                     \
+    X(MEANS_POSITION_RESIDUAL_SUM, MEANS, "position_residual_sum", I8,                             \
+      (GROUP, DEPTH, POSITION, CHANNEL), "means", "sum of residual stream at the position",        \
+      "2^-30", "Sum over the group's prompts at a position, each rounded to 2^-30.",               \
+      "blocks.{layer}.hook_resid_post", false)
+
 #define HW_DATASETS_GROUP_VOCABULARY(X)                                                            \
     X(VOCABULARY_TEXT, VOCABULARY, "text", VSTR, (ID), "", "text of the token", "1",               \
       "Text of the token in the printable alphabet of its tokenizer.", "", false)                  \

@@ -21,6 +21,7 @@
     HW_DATASETS_GROUP_ACTIVATIONS(X)                                                               \
     HW_DATASETS_GROUP_ATTRIBUTION(X)                                                               \
     HW_DATASETS_GROUP_LOGITS(X)                                                                    \
+    HW_DATASETS_GROUP_MEANS(X)                                                                     \
     HW_DATASETS_GROUP_VOCABULARY(X)                                                                \
     HW_DATASETS_GROUP_PROVENANCE(X)
 

@@ -31,7 +31,7 @@ enum hw_status hw_trace_set_attributes(hid_t object, const json_t *attributes,
     return status;
 }
 
-// Datasets over layers and heads: they do not grow, the layout has them.
+// Datasets that do not grow: the layout has them.
 static enum hw_status write_fixed(struct hw_trace_file *file, enum hw_dataset dataset,
                                   struct hw_error *err) {
     const struct hw_layout *layout = file->layout;
@@ -60,7 +60,10 @@ static enum hw_status write_fixed(struct hw_trace_file *file, enum hw_dataset da
         hid_t type = hw_h5_type(hw_layout_element(layout, dataset));
         // A scalar text is written as a pointer to it.
         const void *data = row->n_axes == 0 ? (const void *)&values : values;
-        bool is_empty = row->n_axes > 0 && axes->n_layers == 0 && row->axes[0] == HW_AXIS_LAYER;
+        bool is_empty = false;
+        for (size_t i = 0; i < row->n_axes; i++) {
+            is_empty |= hw_layout_axis(layout, row->group, row->axes[i]) == 0;
+        }
         if (!is_empty &&
             H5Dwrite(file->datasets[dataset], type, H5S_ALL, H5S_ALL, H5P_DEFAULT, data) < 0) {
             status = hw_h5_fail(err, HW_OUTPUT, "%s/%s: cannot be written",
@@ -69,10 +72,6 @@ static enum hw_status write_fixed(struct hw_trace_file *file, enum hw_dataset da
     }
     free(kv_heads);
     return status;
-}
-
-static bool is_fixed(const struct hw_schema_row *row) {
-    return row->n_axes == 0 || row->axes[0] == HW_AXIS_LAYER || row->axes[0] == HW_AXIS_HEAD;
 }
 
 static enum hw_status set_coordinates(const struct hw_trace_file *file, enum hw_group group,
@@ -124,6 +123,11 @@ static enum hw_status set_root_attributes(struct hw_trace_file *file,
         status = hw_h5_set_integer(file->groups[HW_GROUP_MASSIVE], "n_dropped",
                                    (int64_t)ending->n_massive_dropped, err);
     }
+    if (status == HW_OK && file->groups[HW_GROUP_MEANS] >= 0) {
+        const char *key = file->layout->means_by;
+        status =
+            hw_h5_set_text(file->groups[HW_GROUP_MEANS], "means_by", key != NULL ? key : "", err);
+    }
     if (status == HW_OK && ending->provenance != NULL) {
         status = hw_trace_set_attributes(root, ending->provenance->root_attributes, err);
     }
@@ -140,7 +144,7 @@ enum hw_status hw_trace_file_finish(struct hw_trace_file *file,
         }
         if (file->datasets[i] < 0) {
             status = hw_trace_file_create_dataset(file, dataset, ending->lengths, H5P_DEFAULT, err);
-            if (status == HW_OK && is_fixed(hw_schema_row(dataset))) {
+            if (status == HW_OK && hw_schema_is_fixed(dataset)) {
                 status = write_fixed(file, dataset, err);
             }
         }

@@ -98,9 +98,8 @@ void hw_trace_chunk_choose(const struct hw_layout *layout, enum hw_dataset datas
     }
     size_t n_rows = is_growing ? SIZE_MAX : row->n_axes > 0 ? (size_t)dims[0] : 1;
     size_t whole_row_bytes = row_bytes * slab_bytes;
-    bool is_small = row->n_axes == 0 || row_bytes == 0 || slab_bytes == 0 || n_rows == 0 ||
-                    row->axes[0] == HW_AXIS_LAYER || row->axes[0] == HW_AXIS_HEAD;
-    if (is_small ||
+    bool is_whole = row_bytes == 0 || slab_bytes == 0 || n_rows == 0 || hw_schema_is_fixed(dataset);
+    if (is_whole ||
         (row->axes[0] == HW_AXIS_PROMPT && n_rows < BYTES_CONTIGUOUS / whole_row_bytes)) {
         chunk.is_contiguous = true;
         chunk.is_filtered = false;

@@ -84,6 +84,23 @@ static enum hw_status read_spans(struct hw_trace *trace, struct hw_error *err) {
     return status;
 }
 
+static enum hw_status read_mean_groups(struct hw_trace *trace, struct hw_error *err) {
+    size_t n = axis_or_zero(trace, HW_GROUP_MEANS, HW_AXIS_GROUP);
+    if (trace->shape.axes[HW_GROUP_MEANS][HW_AXIS_GROUP] == SIZE_MAX) {
+        return HW_OK;
+    }
+    enum hw_status status = hw_trace_read_text_scale(trace->file, HW_GROUP_MEANS, HW_AXIS_GROUP, n,
+                                                     &trace->mean_groups, err);
+    if (status == HW_OK) {
+        trace->layout.mean_groups = (const char *const *)trace->mean_groups;
+        trace->layout.n_mean_groups = n;
+        trace->layout.n_mean_positions = axis_or_zero(trace, HW_GROUP_MEANS, HW_AXIS_POSITION);
+        status = hw_trace_attribute(trace, HW_GROUP_MEANS, "means_by", &trace->means_by, err);
+        trace->layout.means_by = trace->means_by;
+    }
+    return status;
+}
+
 static enum hw_status get_size(hid_t root, const char *name, size_t most, size_t *ret,
                                struct hw_error *err) {
     int64_t value = 0;
@@ -133,7 +150,8 @@ static enum hw_status read_layout(struct hw_trace *trace, struct hw_error *err) 
     trace->is_complete = complete == 1;
     hw_h5_close(&root);
     status = status != HW_OK ? status : read_axes(trace, err);
-    return status != HW_OK ? status : read_spans(trace, err);
+    status = status != HW_OK ? status : read_spans(trace, err);
+    return status != HW_OK ? status : read_mean_groups(trace, err);
 }
 
 // Values of datasets that do not grow with prompts, which the layout holds.
@@ -389,6 +407,8 @@ void hw_trace_close(struct hw_trace **trace) {
         free(t->layout.groups[g].kv_heads);
     }
     hw_trace_free_text(t->span_names, t->layout.n_spans);
+    hw_trace_free_text(t->mean_groups, t->layout.n_mean_groups);
+    free(t->means_by);
     hw_codec_close(&t->codec);
     hw_trace_rows_close(t);
     free(t->prompts);

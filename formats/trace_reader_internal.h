@@ -45,6 +45,8 @@ struct hw_trace {
     struct hw_trace_shape shape;
     struct hw_layout layout;
     char **span_names;
+    char **mean_groups;
+    char *means_by;
     void *fixed[HW_N_DATASETS]; // owned values behind layout.fixed
     bool is_complete;
     struct hw_trace_prompt *prompts;

@@ -52,11 +52,39 @@ static struct axis_values texts(void *values, const char *description) {
     return (struct axis_values){HW_ELEMENT_VSTR, values, description};
 }
 
+// What an axis counts whose coordinates are 0, 1, ...; NULL for other axes.
+static const char *find_counted(enum hw_axis axis) {
+    switch (axis) {
+    case HW_AXIS_QUERY:
+        return "query position";
+    case HW_AXIS_KEY:
+        return "key position";
+    case HW_AXIS_POSITION:
+        return "position in the prompt";
+    case HW_AXIS_OFFSET:
+        return "query position less key position";
+    case HW_AXIS_RANK:
+    case HW_AXIS_KEY_RANK:
+        return "rank, 0 = largest";
+    case HW_AXIS_CHANNEL:
+    case HW_AXIS_HEAD_CHANNEL:
+        return "channel";
+    case HW_AXIS_NEURON:
+        return "neuron";
+    case HW_AXIS_VOCAB:
+    case HW_AXIS_ID:
+        return "token id";
+    default:
+        return NULL;
+    }
+}
+
 // Coordinate values of an axis; false without memory. Axes that only count rows have none.
 static bool find_values(const struct hw_layout *layout, enum hw_group group, enum hw_axis axis,
                         size_t n, const int32_t *prompts, struct axis_values *ret) {
     static const char *const norms[2] = {"ln1", "ln2"};
     const struct hw_group_axes *axes = &layout->groups[group];
+    const char *counted = find_counted(axis);
     struct axis_values v = {HW_ELEMENT_I4, NULL, ""};
     switch (axis) {
     case HW_AXIS_PROMPT:
@@ -75,40 +103,25 @@ static bool find_values(const struct hw_layout *layout, enum hw_group group, enu
     case HW_AXIS_KV_HEAD:
         v = numbers(copy_numbers(axes->kv_heads, n), "key/value head");
         break;
-    case HW_AXIS_QUERY:
-    case HW_AXIS_KEY:
-        v = numbers(count_up(n, 0), axis == HW_AXIS_QUERY ? "query position" : "key position");
-        break;
     case HW_AXIS_SPAN:
         v = texts(copy_texts(layout->span_names, n), "span of keys");
         break;
     case HW_AXIS_QUERY_SPAN:
         v = texts(copy_texts(layout->span_names, n), "span of queries");
         break;
+    case HW_AXIS_GROUP:
+        v = texts(copy_texts(layout->mean_groups, n), "group of prompts");
+        break;
     case HW_AXIS_NORM:
         v = texts(copy_texts(norms, 2), "norm of the block");
         break;
-    case HW_AXIS_OFFSET:
-        v = numbers(count_up(n, 0), "query position less key position");
-        break;
-    case HW_AXIS_RANK:
-    case HW_AXIS_KEY_RANK:
-        v = numbers(count_up(n, 0), "rank, 0 = largest");
-        break;
-    case HW_AXIS_CHANNEL:
-    case HW_AXIS_HEAD_CHANNEL:
-        v = numbers(count_up(n, 0), "channel");
-        break;
-    case HW_AXIS_NEURON:
-        v = numbers(count_up(n, 0), "neuron");
-        break;
-    case HW_AXIS_VOCAB:
-    case HW_AXIS_ID:
-        v = numbers(count_up(n, 0), "token id");
-        break;
     default:
-        *ret = v;
-        return true;
+        if (counted == NULL) {
+            *ret = v;
+            return true;
+        }
+        v = numbers(count_up(n, 0), counted);
+        break;
     }
     *ret = v;
     return v.values != NULL;

@@ -54,11 +54,8 @@ enum hw_status hw_trace_streams_open(struct hw_trace_file *file, struct hw_write
     streams->writer = writer;
     enum hw_status status = hw_codec_open(n_threads, &streams->codec, err);
     for (int i = 0; i < HW_N_DATASETS && status == HW_OK; i++) {
-        const struct hw_schema_row *row = hw_schema_row((enum hw_dataset)i);
-        bool is_fixed =
-            row->n_axes == 0 || row->axes[0] == HW_AXIS_LAYER || row->axes[0] == HW_AXIS_HEAD;
-        if (hw_layout_has(file->layout, (enum hw_dataset)i) && !is_fixed &&
-            !hw_dataset_is_map((enum hw_dataset)i)) {
+        if (hw_layout_has(file->layout, (enum hw_dataset)i) &&
+            !hw_schema_is_fixed((enum hw_dataset)i) && !hw_dataset_is_map((enum hw_dataset)i)) {
             status = open_stream(streams, (enum hw_dataset)i, err);
         }
     }
@@ -118,9 +115,9 @@ struct hw_trace_load hw_trace_streams_load(const struct hw_layout *layout, size_
     for (int i = 0; i < HW_N_DATASETS; i++) {
         enum hw_dataset dataset = (enum hw_dataset)i;
         const struct hw_schema_row *row = hw_schema_row(dataset);
-        enum hw_axis lead = row->n_axes > 0 ? row->axes[0] : HW_AXIS_NONE;
-        if (!hw_layout_has(layout, dataset) || lead == HW_AXIS_NONE || lead == HW_AXIS_LAYER ||
-            lead == HW_AXIS_HEAD || hw_dataset_is_map(dataset)) {
+        enum hw_axis lead = row->axes[0];
+        if (!hw_layout_has(layout, dataset) || hw_schema_is_fixed(dataset) ||
+            hw_dataset_is_map(dataset)) {
             continue;
         }
         hsize_t dims[HW_MAX_AXES] = {0};

@@ -147,6 +147,7 @@ enum hw_status hw_trace_verify(const char *path, const struct hw_verify_edits *e
     status = status != HW_OK ? status : hw_verify_statistics(&verify, err);
     status = status != HW_OK ? status : hw_verify_maps(&verify, err);
     status = status != HW_OK ? status : hw_verify_residual(&verify, err);
+    status = status != HW_OK ? status : hw_verify_means(&verify, err);
     hw_trace_close(&verify.trace);
     if (status != HW_OK && err != NULL && strstr(err->message, path) == NULL) {
         (void)hw_fail_context(err, status, "%s: ", path);

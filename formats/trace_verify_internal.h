@@ -29,6 +29,7 @@ bool hw_verify_is_edited(struct hw_verify *verify, enum hw_edited what, int32_t 
 enum hw_status hw_verify_columns(struct hw_verify *verify, struct hw_error *err);
 enum hw_status hw_verify_statistics(struct hw_verify *verify, struct hw_error *err);
 enum hw_status hw_verify_maps(struct hw_verify *verify, struct hw_error *err);
+enum hw_status hw_verify_means(struct hw_verify *verify, struct hw_error *err);
 enum hw_status hw_verify_residual(struct hw_verify *verify, struct hw_error *err);
 
 #endif

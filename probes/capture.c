@@ -19,7 +19,9 @@ struct loop {
     struct hw_run *run;
     struct hw_engine *engine;
     struct hw_session *session;
-    uint64_t n_tokens_done; // of n_tokens: for progress
+    struct hw_layout layout;   // the plan's, and the sums behind its means
+    struct hw_mean_sums means; // of the running part
+    uint64_t n_tokens_done;    // of n_tokens: for progress
     uint64_t n_tokens;
 };
 
@@ -53,6 +55,7 @@ static enum hw_status run_part(struct loop *loop, size_t first, size_t end, stru
     if (status != HW_OK) {
         return status;
     }
+    hw_mean_sums_clear(&loop->means);
     double start = now();
     size_t at = first;
     while (at < end && status == HW_OK) {
@@ -87,6 +90,7 @@ static enum hw_status run_part(struct loop *loop, size_t first, size_t end, stru
         hw_run_drop_part(loop->run);
         return status;
     }
+    hw_mean_sums_finish(&loop->means);
     return hw_run_commit_part(loop->run, at, err);
 }
 
@@ -117,7 +121,10 @@ static enum hw_status run_opened(struct loop *loop, struct hw_capture_result *re
     struct hw_session *session = NULL;
     double start = now();
     enum hw_status status = hw_session_open(loop->job->model, &plan->session, &session, err);
-    status = status == HW_OK ? hw_engine_open(&plan->engine, session, &loop->engine, err) : status;
+    struct hw_engine_config config = plan->engine;
+    config.layout = &loop->layout;
+    config.means = &loop->means;
+    status = status == HW_OK ? hw_engine_open(&config, session, &loop->engine, err) : status;
     loop->session = session;
     if (status == HW_OK) {
         const struct hw_capture_job *job = loop->job;
@@ -130,6 +137,7 @@ static enum hw_status run_opened(struct loop *loop, struct hw_capture_result *re
         // The merge has the memory of the pass.
         hw_engine_close(&loop->engine);
         hw_session_close(&session);
+        hw_mean_sums_close(&loop->means);
         result->seconds = now() - start;
         if (status == HW_OK && loop->job->committed != NULL) {
             loop->job->committed(loop->job->progress_self);
@@ -147,9 +155,16 @@ enum hw_status hw_capture_run(const struct hw_capture_job *job,
                               struct hw_capture_result *ret_result, struct hw_error *err) {
     *ret_result =
         (struct hw_capture_result){.n_prompts = job->prompts->n, .n_failed = job->plan->n_failed};
-    struct loop loop = {.job = job, .run_options = run_options};
-    enum hw_status status = hw_run_open(run_options, &loop.run, &ret_result->was_complete, err);
+    struct hw_run_options own = *run_options;
+    struct loop loop = {.job = job, .run_options = &own, .layout = job->plan->recording.layout};
+    own.layout = &loop.layout;
+    enum hw_status status = hw_mean_sums_open(&loop.layout, &loop.means, err);
     if (status != HW_OK) {
+        return status;
+    }
+    status = hw_run_open(&own, &loop.run, &ret_result->was_complete, err);
+    if (status != HW_OK) {
+        hw_mean_sums_close(&loop.means);
         return status;
     }
     ret_result->was_opened = true;
@@ -159,6 +174,7 @@ enum hw_status hw_capture_run(const struct hw_capture_job *job,
         status = run_opened(&loop, ret_result, err);
     }
     hw_run_close(&loop.run);
+    hw_mean_sums_close(&loop.means);
     if (status == HW_OK && job->plan->n_failed > 0) {
         status = hw_fail(err, HW_PARTIAL,
                          "%zu of %zu prompts failed and are marked (prompt_status, prompt_error)",

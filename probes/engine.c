@@ -262,6 +262,10 @@ enum hw_status hw_engine_run(struct hw_engine *e, const struct hw_engine_prompt 
         return hw_fail(err, HW_INTERNAL, "a prompt of %zu tokens where the plan has at most %zu",
                        p->n_ids, e->config.max_tokens);
     }
+    status = hw_engine_find_group(e, err);
+    if (status != HW_OK) {
+        return status;
+    }
     e->n_prompt = p->n_ids;
     e->n_total = p->n_ids;
     e->n_events = 0;
@@ -287,5 +291,8 @@ enum hw_status hw_engine_run(struct hw_engine *e, const struct hw_engine_prompt 
     }
     status = status == HW_OK ? hw_engine_spans_end(e, err) : status;
     status = status == HW_OK ? destination->ops->flush(destination, err) : status;
+    if (status == HW_OK) {
+        hw_engine_count_means(e);
+    }
     return status == HW_OK ? end_prompt(e, err) : status;
 }

@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "formats/destination.h"
+#include "formats/mean_sums.h"
 #include "formats/prompts.h"
 #include "formats/selector.h"
 #include "formats/tokenizer.h"
@@ -45,6 +46,7 @@ struct hw_engine_config {
     size_t max_generate;                       // tokens generated after it
     const struct hw_positions *positions;      // rows of /activations and /logits; NULL: all
     const struct hw_positions *attribution_at; // one position a prompt; NULL: the last
+    struct hw_mean_sums *means; // of the layout, which prompts are added to; NULL where it has none
 };
 
 // Bytes that hw_engine_open takes, and what the session must be ready for (request, unembed_top).

@@ -81,6 +81,7 @@ struct hw_engine {
     struct hw_span *spans; // [n_spans]
     struct hw_range *ranges;
     size_t n_events;
+    size_t mean_group; // of the running prompt, in the layout's mean_groups
     bool is_step; // the running pass emits a token that will be consumed or shown: it has rows in
                   // /decode
     const float *rotated_q; // of the running layer
@@ -126,6 +127,12 @@ enum hw_status hw_engine_spans_end(struct hw_engine *e, struct hw_error *err);
 bool hw_engine_unembed(void *self, const struct hw_site_event *rows, struct hw_unembed_out *out);
 enum hw_status hw_engine_unembed_done(void *self, const struct hw_site_event *rows,
                                       const struct hw_unembed_out *out, struct hw_error *err);
+// Means (engine_means.c): finds the group of the running prompt, adds the rows of a site, counts
+// the rows when the prompt is done.
+enum hw_status hw_engine_find_group(struct hw_engine *e, struct hw_error *err);
+enum hw_status hw_engine_add_means(struct hw_engine *e, enum hw_dataset dataset, int64_t slab_value,
+                                   const struct hw_site_event *event, struct hw_error *err);
+void hw_engine_count_means(struct hw_engine *e);
 // Spans of the running prompt from its tokens, as far as it has been generated.
 enum hw_status hw_engine_layer_end(void *self, size_t layer, struct hw_error *err);
 void hw_engine_set_spans(struct hw_engine *e);

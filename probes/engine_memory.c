@@ -57,8 +57,9 @@ static enum hw_status find_active(struct hw_engine *e, struct hw_error *err) {
 static size_t work_bytes(const struct hw_layout *layout) {
     size_t widest = 0;
     for (int i = 0; i < HW_N_DATASETS; i++) {
-        // Maps go out of their own tiles.
-        if (layout->has[i] && !hw_dataset_is_map((enum hw_dataset)i)) {
+        // Maps go out of their own tiles; what is written whole has its own place.
+        if (layout->has[i] && !hw_dataset_is_map((enum hw_dataset)i) &&
+            !hw_schema_is_fixed((enum hw_dataset)i)) {
             size_t bytes = hw_layout_row_bytes(layout, (enum hw_dataset)i);
             size_t element = hw_size_max(1, hw_element_bytes(layout->element[i]));
             widest = hw_size_max(widest, bytes / element * 2 * sizeof(float));

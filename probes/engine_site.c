@@ -245,6 +245,8 @@ static enum hw_status do_row(struct hw_engine *e, const struct hw_engine_row *ac
         return put_head_results(e, active, event, err);
     case HW_REDUCE_NORM_SCALES:
         return put_norm_scales(e, active, event, err);
+    case HW_REDUCE_MEAN:
+        return is_prompt ? hw_engine_add_means(e, put.dataset, put.slab_value, event, err) : HW_OK;
     case HW_REDUCE_STATE_TOP:
         return is_prompt ? put_state_top(e, active->row->dataset, event, err) : HW_OK;
     case HW_REDUCE_STATE_STATS:

@@ -8,6 +8,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "formats/mean_sums.h"
 #include "kernels/size.h"
 
 static const double unit = 1073741824.0;           // 2^30
@@ -70,6 +71,24 @@ void hw_means_close(struct hw_means **means) {
     }
 }
 
+enum hw_status hw_mean_add_row(int64_t *sums, const float *row, size_t n, size_t position,
+                               struct hw_error *err) {
+    for (size_t c = 0; c < n; c++) {
+        // Both factors are exact in double; what is no number fails the comparison.
+        double scaled = (double)row[c] * unit;
+        int64_t sum = 0;
+        if (!(fabs(scaled) <= limit) ||
+            __builtin_add_overflow(sums[c], (int64_t)rint(scaled), &sum)) {
+            return hw_fail(err, HW_INPUT,
+                           "a mean of activations cannot be kept: value %g at position %zu, "
+                           "channel %zu (expected sums below 8.6e9)",
+                           (double)row[c], position, c);
+        }
+        sums[c] = sum;
+    }
+    return HW_OK;
+}
+
 enum hw_status hw_means_add(struct hw_means *means, size_t group, size_t first, size_t n,
                             const float *rows, size_t ld, struct hw_error *err) {
     bool is_single = means->n_rows == 1;
@@ -79,36 +98,22 @@ enum hw_status hw_means_add(struct hw_means *means, size_t group, size_t first, 
     }
     for (size_t i = 0; i < n; i++) {
         size_t at = group * means->n_rows + (is_single ? 0 : first + i);
-        int64_t *sums = means->sums + at * means->width;
-        const float *row = rows + i * ld;
-        for (size_t c = 0; c < means->width; c++) {
-            // Both factors are exact in double; what is no number fails the comparison.
-            double scaled = (double)row[c] * unit;
-            int64_t sum = 0;
-            if (!(fabs(scaled) <= limit) ||
-                __builtin_add_overflow(sums[c], (int64_t)rint(scaled), &sum)) {
-                return hw_fail(err, HW_INPUT,
-                               "a mean of activations cannot be kept: value %g at position %zu, "
-                               "channel %zu (expected sums below 8.6e9)",
-                               (double)row[c], first + i, c);
-            }
-            sums[c] = sum;
+        enum hw_status status = hw_mean_add_row(means->sums + at * means->width, rows + i * ld,
+                                                means->width, first + i, err);
+        if (status != HW_OK) {
+            return status;
         }
         means->counts[at]++;
     }
     return HW_OK;
 }
 
-// sum / (count 2^30) in double: the integer is rounded to double, then divided, then rounded to
-// float; the same integers give the same bits on every machine.
 void hw_means_get(const struct hw_means *means, size_t group, float *ret_rows) {
     for (size_t r = 0; r < means->n_rows; r++) {
         size_t at = group * means->n_rows + r;
         const int64_t *sums = means->sums + at * means->width;
-        double count = (double)means->counts[at];
         for (size_t c = 0; c < means->width; c++) {
-            ret_rows[r * means->width + c] =
-                count > 0.0 ? (float)((double)sums[c] / count / unit) : NAN;
+            ret_rows[r * means->width + c] = hw_mean_of_sum(sums[c], means->counts[at]);
         }
     }
 }

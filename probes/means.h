@@ -12,6 +12,10 @@
 
 #include "kernels/status.h"
 
+// Adds a row [n] to sums [n] of 2^-30; `position` is for the message. HW_INPUT, the sums spoiled.
+enum hw_status hw_mean_add_row(int64_t *sums, const float *row, size_t n, size_t position,
+                               struct hw_error *err);
+
 struct hw_means;
 
 // n_rows: 1 (over all positions) or the longest prompt (per position); width: floats of a row. Sums

@@ -41,6 +41,8 @@ static uint64_t lead_rows(const struct hw_plan *plan, const struct hw_prompts *p
     switch (hw_schema_row(dataset)->axes[0]) {
     case HW_AXIS_PROMPT:
         return prompts->n;
+    case HW_AXIS_GROUP:
+        return plan->recording.layout.n_mean_groups;
     case HW_AXIS_LAYER:
     case HW_AXIS_HEAD:
     case HW_AXIS_NONE:
@@ -130,7 +132,8 @@ static void ratio_of(enum hw_dataset dataset, enum hw_element element, double *r
     } else if (group == HW_GROUP_MASSIVE) {
         *ret_least = 0.0;
         *ret_most = 1.0;
-    } else if (is_narrowed(dataset) || group == HW_GROUP_ATTENTION_VECTORS) {
+    } else if (is_narrowed(dataset) || group == HW_GROUP_ATTENTION_VECTORS ||
+               group == HW_GROUP_MEANS) {
         *ret_least = 0.9; // not compressed
         *ret_most = 1.05;
     } else {

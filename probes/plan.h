@@ -38,7 +38,8 @@ struct hw_plan {
     // Memory at its peak, bytes.
     size_t weights_bytes; // mapped, touched once and kept by the page cache
     size_t session_bytes;
-    size_t engine_bytes;
+    size_t engine_bytes;  // of records, sums of means counted
+    size_t means_bytes;   // sums of means and the means: what each part has of them
     size_t edit_bytes;    // what edits come to, and what they take from elsewhere
     size_t storage_bytes; // of the largest part: rows waiting for a full chunk, its image
     size_t base_bytes;    // program, libraries, what this process holds already

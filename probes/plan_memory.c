@@ -9,12 +9,13 @@
 #include "kernels/size.h"
 #include "probes/plan_internal.h"
 
-// All rows of the plan, spread evenly over the tokens.
+// All rows of the plan that grow with prompts, spread evenly over the tokens.
 static uint64_t bytes_per_token(const struct hw_plan *plan, const struct hw_prompts *prompts) {
     uint64_t rows = hw_size_max(1, plan->n_tokens + plan->max_generated);
     uint64_t maps = hw_plan_dataset_bytes(plan, prompts, HW_DS_ATTENTION_PATTERN) +
                     hw_plan_dataset_bytes(plan, prompts, HW_DS_ATTENTION_SCORES);
-    return (plan->raw_bytes - hw_size_min(maps, plan->raw_bytes)) / rows;
+    uint64_t apart = maps + plan->means_bytes;
+    return (plan->raw_bytes - hw_size_min(apart, plan->raw_bytes)) / rows;
 }
 
 static uint64_t map_bytes(const struct hw_plan *plan, size_t n_tokens) {
@@ -25,7 +26,7 @@ static uint64_t map_bytes(const struct hw_plan *plan, size_t n_tokens) {
 size_t hw_plan_part_end(const struct hw_plan *plan, const struct hw_prompts *prompts, size_t first,
                         size_t end, uint64_t image_bytes, uint64_t *ret_bytes) {
     uint64_t per_token = bytes_per_token(plan, prompts);
-    uint64_t bytes = 0;
+    uint64_t bytes = plan->means_bytes; // every part has its own
     size_t at = first;
     for (; at < end; at++) {
         size_t n = prompts->items[at].n_ids;
@@ -97,7 +98,8 @@ static uint64_t merge_bytes(const struct hw_plan *plan, const struct hw_model *m
     uint64_t chunks = hw_size_min(load.chunk_bytes, plan->raw_bytes);
     load.chunk_bytes = chunks;
     return hw_size_min(load.waiting_bytes, plan->raw_bytes) + load.text_bytes +
-           hw_trace_streams_working_bytes(&load, n_threads) + caches + model->desc.n_vocab * text;
+           hw_trace_streams_working_bytes(&load, n_threads) + plan->means_bytes + caches +
+           model->desc.n_vocab * text;
 }
 
 enum hw_status hw_plan_add_memory(struct hw_plan *plan, const struct hw_model *model,
@@ -105,6 +107,14 @@ enum hw_status hw_plan_add_memory(struct hw_plan *plan, const struct hw_model *m
                                   const struct hw_plan_options *options, struct hw_error *err) {
     enum hw_status status =
         hw_engine_measure(&plan->engine, &plan->engine_bytes, &plan->session, err);
+    plan->means_bytes = hw_mean_sums_bytes(&plan->recording.layout);
+    if (status == HW_OK &&
+        !hw_size_add(plan->engine_bytes, plan->means_bytes, &plan->engine_bytes)) {
+        status =
+            hw_fail(err, HW_RESOURCE,
+                    "means of %zu groups at %zu positions need more memory than can be addressed",
+                    plan->recording.layout.n_mean_groups, plan->recording.layout.n_mean_positions);
+    }
     plan->session.n_threads = options->n_threads;
     plan->session.level = options->level;
     if (options->edits != NULL) {

@@ -49,7 +49,9 @@ enum hw_reduce {
                             // weight, mass on key 0 [head]
     HW_REDUCE_DECODE_ROW,   // the whole decode row [head, key]
     HW_REDUCE_ATTRIBUTION,  // direct logit attribution and lens (attribution.h): all of the group
-    HW_REDUCE_CONSTANT,     // a property of the run that the storage fills in by itself
+    HW_REDUCE_MEAN,     // rows of the prompt's text, added to the sums of its group: this dataset
+                        // and the one that follows it get means, sums
+    HW_REDUCE_CONSTANT, // a property of the run that the storage fills in by itself
 };
 
 struct hw_probe_row {

@@ -269,6 +269,11 @@ static void set_datasets(const struct builder *b, struct hw_layout *layout) {
             }
         }
     }
+    if (!b->options->is_means_by_position) {
+        for (int i = HW_DS_MEANS_POSITION_COUNT; i <= HW_DS_MEANS_POSITION_RESIDUAL_SUM; i++) {
+            layout->has[i] = false;
+        }
+    }
     // Switches that no family of this build has: a softmax cap, windows, slopes, learned sinks; and
     // no edits.
     layout->has[HW_DS_ATTENTION_VECTORS_SOFT_CAP] = false;
@@ -290,7 +295,11 @@ static void set_datasets(const struct builder *b, struct hw_layout *layout) {
     }
 }
 
-static enum hw_status check_options(const struct hw_record_options *options, struct hw_error *err) {
+static enum hw_status check_options(const struct builder *b, struct hw_error *err) {
+    const struct hw_record_options *options = b->options;
+    if (options->is_means_by_position && !b->wishes[HW_GROUP_MEANS].is_active) {
+        return hw_fail(err, HW_USAGE, "--means-per-position without --record means");
+    }
     if (options->n_rank < 1 || options->n_rank > HW_MAX_RANK) {
         return hw_fail(err, HW_USAGE, "--top %zu (expected 1 to %d)", options->n_rank, HW_MAX_RANK);
     }
@@ -302,14 +311,14 @@ enum hw_status hw_recording_open(const struct hw_model_desc *desc, const struct 
                                  struct hw_recording *ret_recording, struct hw_error *err) {
     struct builder b = {.desc = desc, .options = options};
     struct hw_recording recording = {0};
-    enum hw_status status = check_options(options, err);
-    status = status == HW_OK ? take_memory(&b, err) : status;
+    enum hw_status status = take_memory(&b, err);
     static const char *const only_default[] = {"default"};
     const char *const *records = options->n_records > 0 ? options->records : only_default;
     for (size_t i = 0; i < (options->n_records > 0 ? options->n_records : 1) && status == HW_OK;
          i++) {
         status = read_record(&b, records[i], err);
     }
+    status = status == HW_OK ? check_options(&b, err) : status;
     if (status != HW_OK) {
         goto done;
     }
@@ -326,6 +335,9 @@ enum hw_status hw_recording_open(const struct hw_model_desc *desc, const struct 
     status = status == HW_OK
                  ? hw_recording_set_prompts(&recording, prompts, options->max_generate, err)
                  : status;
+    if (status == HW_OK && b.wishes[HW_GROUP_MEANS].is_active) {
+        status = hw_recording_set_groups(&recording, prompts, options->means_by, err);
+    }
     if (status == HW_OK) {
         set_datasets(&b, layout);
         *ret_recording = recording;

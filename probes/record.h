@@ -10,7 +10,7 @@
 #include "kernels/status.h"
 #include "tracer/model.h"
 
-enum { HW_MAX_SPANS = 64, HW_MAX_RANK = 64 };
+enum { HW_MAX_SPANS = 64, HW_MAX_RANK = 64, HW_MAX_MEAN_GROUPS = 4096 };
 
 struct hw_record_options {
     const char *const *records; // texts of --record, NAME[,NAME...][:HEADS]; none: default
@@ -18,6 +18,8 @@ struct hw_record_options {
     size_t n_rank;    // --top: state_top, next_top, attention_top
     size_t n_offsets; // --offsets
     size_t max_generate;
+    const char *means_by; // key of the prompts' objects that groups /means; NULL: one group
+    bool is_means_by_position;
     bool is_detail_prompt;
     enum hw_element attention_element;  // F4, F2, U2: maps and decode rows
     enum hw_element activation_element; // F4, F2: activations, logits, vectors
@@ -29,6 +31,7 @@ struct hw_record_options {
 struct hw_recording {
     struct hw_layout layout;
     void *memory;
+    char **mean_groups; // behind the layout's
 };
 
 // HW_USAGE names the record, selector or combination that does not exist, and what does. Prompts

@@ -13,5 +13,9 @@ enum hw_status hw_recording_fill(struct hw_recording *recording, const struct hw
 enum hw_status hw_recording_set_prompts(struct hw_recording *recording,
                                         const struct hw_prompts *prompts, size_t max_generate,
                                         struct hw_error *err);
+// Groups of means and their positions; HW_USAGE where no prompt has the key, or there are too many.
+enum hw_status hw_recording_set_groups(struct hw_recording *recording,
+                                       const struct hw_prompts *prompts, const char *means_by,
+                                       struct hw_error *err);
 
 #endif

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "kernels/size.h"
+#include "probes/edit_source.h"
 #include "probes/engine.h"
 #include "probes/record_internal.h"
 
@@ -133,7 +134,63 @@ enum hw_status hw_recording_set_prompts(struct hw_recording *recording,
     return HW_OK;
 }
 
+static enum hw_status add_group(struct hw_recording *recording, const char *name,
+                                struct hw_error *err) {
+    struct hw_layout *layout = &recording->layout;
+    size_t n = layout->n_mean_groups;
+    for (size_t g = 0; g < n; g++) {
+        if (strcmp(recording->mean_groups[g], name) == 0) {
+            return HW_OK;
+        }
+    }
+    if (n == HW_MAX_MEAN_GROUPS) {
+        return hw_fail(err, HW_USAGE, "--means-by %s: more than %d groups (\"%s\" is one more)",
+                       layout->means_by, HW_MAX_MEAN_GROUPS, name);
+    }
+    if (recording->mean_groups == NULL) {
+        recording->mean_groups = calloc(HW_MAX_MEAN_GROUPS, sizeof *recording->mean_groups);
+    }
+    char *copy = recording->mean_groups != NULL ? strdup(name) : NULL;
+    if (copy == NULL) {
+        return hw_fail(err, HW_RESOURCE, "not enough memory for the groups of means");
+    }
+    recording->mean_groups[n] = copy;
+    layout->mean_groups = (const char *const *)recording->mean_groups;
+    layout->n_mean_groups = n + 1;
+    return HW_OK;
+}
+
+enum hw_status hw_recording_set_groups(struct hw_recording *recording,
+                                       const struct hw_prompts *prompts, const char *means_by,
+                                       struct hw_error *err) {
+    struct hw_layout *layout = &recording->layout;
+    enum hw_status status = HW_OK;
+    bool has_value = means_by == NULL;
+    bool has_failed = false; // perhaps it had the key
+    layout->means_by = means_by != NULL ? means_by : "";
+    for (size_t p = 0; p < prompts->n && status == HW_OK; p++) {
+        const struct hw_prompt *prompt = &prompts->items[p];
+        char name[HW_GROUP_NAME_BYTES];
+        if (prompt->status == HW_PROMPT_FAILED) {
+            has_failed = true;
+            continue;
+        }
+        (void)hw_prompt_group(prompt, means_by, name, sizeof name);
+        has_value = has_value || name[0] != '\0';
+        layout->n_mean_positions = hw_size_max(layout->n_mean_positions, prompt->n_ids);
+        status = add_group(recording, name, err);
+    }
+    if (status == HW_OK && !has_value && !has_failed) {
+        status = hw_fail(err, HW_USAGE, "--means-by %s: no prompt has that key", means_by);
+    }
+    return status;
+}
+
 void hw_recording_close(struct hw_recording *recording) {
+    for (size_t g = 0; recording->mean_groups != NULL && g < recording->layout.n_mean_groups; g++) {
+        free(recording->mean_groups[g]);
+    }
+    free(recording->mean_groups);
     free(recording->memory);
     memset(recording, 0, sizeof *recording);
 }

@@ -51,7 +51,7 @@ def write_prompts(path, n=N_PROMPTS, longest=48, seed=1):
         for i in range(n):
             length = 1 + (i * 11 + 7) % longest
             text = "".join(source.choice("abcdefghijklmnopqrstuvwxyz ") for _ in range(length))
-            file.write(json.dumps({"name": f"p{i}", "text": text}) + "\n")
+            file.write(json.dumps({"name": f"p{i}", "text": text, "kind": i % 3}) + "\n")
 
 
 class Runs:

@@ -82,7 +82,7 @@ static void play_dataset(struct hw_destination *d, const struct made_capture *ma
     bool is_integer = schema->element == HW_ELEMENT_I4;
     struct hw_error err;
     int slab_axis = hw_schema_slab_axis(dataset);
-    if (schema->axes[0] == HW_AXIS_LAYER ||
+    if (hw_schema_is_fixed(dataset) ||
         slab >= (slab_axis < 0 ? 1 : hw_layout_axis(&layout, schema->group, schema->axes[1]))) {
         return;
     }

@@ -79,6 +79,8 @@ static struct hw_record_options record_options(const struct run_options *options
         .is_detail_prompt = options->is_detail_prompt,
         .attention_element = options->attention_element,
         .activation_element = options->activation_element,
+        .means_by = options->means_by,
+        .is_means_by_position = options->is_means_by_position,
     };
     while (record.n_records < RUN_MAX_RECORDS && options->records[record.n_records] != NULL) {
         record.n_records++;
@@ -86,7 +88,7 @@ static struct hw_record_options record_options(const struct run_options *options
     return record;
 }
 
-static void run_prompts(const struct run *run, const struct run_options *options,
+static void run_prompts(struct run *run, const struct run_options *options,
                         const struct hw_positions *positions, struct hw_destination *destination) {
     struct hw_error err = {0};
     size_t max_tokens = 0;
@@ -98,7 +100,8 @@ static void run_prompts(const struct run *run, const struct run_options *options
                                       .layout = &run->recording.layout,
                                       .max_tokens = max_tokens,
                                       .max_generate = options->max_generate,
-                                      .positions = positions};
+                                      .positions = positions,
+                                      .means = &run->means};
     struct hw_session_options session_options = {
         .n_threads = options->n_threads > 0 ? options->n_threads : 1, .level = options->level};
     size_t bytes;
@@ -109,6 +112,7 @@ static void run_prompts(const struct run *run, const struct run_options *options
     ck_assert_msg(hw_session_open(run->model, &session_options, &session, &err) == HW_OK, "%s",
                   err.message);
     ck_assert_msg(hw_engine_open(&config, session, &engine, &err) == HW_OK, "%s", err.message);
+    ck_assert_int_eq(hw_mean_sums_open(&run->recording.layout, &run->means, &err), HW_OK);
     for (size_t p = 0; p < run->prompts->n; p++) {
         struct hw_engine_prompt prompt = {.prompt = &run->prompts->items[p],
                                           .index = (int32_t)p,
@@ -119,6 +123,7 @@ static void run_prompts(const struct run *run, const struct run_options *options
         enum hw_status status = hw_engine_run(engine, &prompt, destination, &err);
         ck_assert_msg(status == HW_OK, "%s", err.message);
     }
+    hw_mean_sums_finish(&run->means);
     hw_engine_close(&engine);
     hw_session_close(&session);
 }
@@ -164,12 +169,14 @@ char *run_capture_part(const struct hw_model *model, const struct hw_prompts *pr
     run_prompts(&run, options, NULL, hw_part_base(part));
     ck_assert_msg(hw_part_commit(&part, &info, &err) == HW_OK, "%s", err.message);
     json_decref(attributes);
+    hw_mean_sums_close(&run.means);
     hw_recording_close(&run.recording);
     return hw_part_path(folder, info.first, info.last);
 }
 
 void run_close(struct run *run) {
     hw_destination_memory_close(&run->memory);
+    hw_mean_sums_close(&run->means);
     hw_recording_close(&run->recording);
 }
 
@@ -247,6 +254,15 @@ const float *run_floats(const struct run *run, enum hw_dataset dataset, size_t s
 const int32_t *run_ints(const struct run *run, enum hw_dataset dataset, size_t slab,
                         size_t prompt) {
     return rows_that_exist(run, dataset, HW_ELEMENT_I4, slab, prompt);
+}
+
+const float *run_means(const struct run *run, enum hw_dataset dataset, size_t group, size_t slab) {
+    size_t n;
+    // The sums beside them have the same places.
+    enum hw_dataset sum = (enum hw_dataset)(dataset + 1);
+    const int64_t *sums = hw_mean_sums_at(&run->means, sum, group, slab, &n);
+    return (const float *)run->means.values[dataset] +
+           (sums - (const int64_t *)run->means.values[sum]);
 }
 
 size_t run_n_tokens(const struct run *run, size_t prompt) {

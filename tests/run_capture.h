@@ -30,6 +30,8 @@ struct run_options {
     const char *positions; // of /activations and /logits; NULL: all
     const struct hw_tokenizer *tokenizer;
     const char *stop;
+    const char *means_by;
+    bool is_means_by_position;
     void (*progress)(void *self, size_t n_tokens);
     void *progress_self;
 };
@@ -39,6 +41,7 @@ struct run {
     const struct hw_prompts *prompts;
     struct hw_recording recording;
     struct hw_destination_memory *memory;
+    struct hw_mean_sums means; // behind the layout's
 };
 
 // A folder or file of tests/golden/models.
@@ -70,6 +73,9 @@ const int32_t *run_ints(const struct run *run, enum hw_dataset dataset, size_t s
 
 // Tokens of a prompt in the capture, generated ones counted.
 size_t run_n_tokens(const struct run *run, size_t prompt);
+
+// Values of means of one group and slab, whole: [...] or [n_mean_positions, ...].
+const float *run_means(const struct run *run, enum hw_dataset dataset, size_t group, size_t slab);
 
 // An f32 map of the prompt's text as [T, T], NaN above the diagonal; false where there is none.
 // layer and head are indices on the recorded axes.

@@ -132,12 +132,17 @@ static void add_prompt(struct study *study, size_t n, uint64_t seed) {
     }
     ids[0] = FIRST_ID;
     run_prompts_add(&study->prompts, ids, n);
+    static char objects[STUDY_GROUPS][16] = {"{\"kind\": \"a\"}", "{\"kind\": \"b\"}"};
+    study->prompts.items[study->prompts.n - 1].json =
+        objects[(study->prompts.n - 1) % STUDY_GROUPS];
 }
 
 static const struct run_options everything = {
     .records = {"default,attention_maps,attention_scores,attention_top,attention_vectors",
                 "residual,attention_output,mlp_output,mlp_post,z,head_result,value,norm_scale",
-                "logits,attribution"},
+                "logits,attribution,means"},
+    .means_by = "kind",
+    .is_means_by_position = true,
     .n_rank = STUDY_RANK,
     .n_offsets = STUDY_OFFSETS};
 
@@ -202,6 +207,7 @@ void study_open(struct study *study, const char *name, enum hw_level level, bool
                         run_n_tokens(&study->generated, p));
     }
     options = all_records(study);
+    options.means_by = NULL; // these have no object
     run_capture(study->model, &study->replay, &options, &study->replayed);
 }
 

@@ -13,6 +13,7 @@ enum {
     STUDY_RANK = 5,
     STUDY_OFFSETS = 40,
     STUDY_EVENT_CHANNEL = 5,
+    STUDY_GROUPS = 2, // of means: prompt p is in group p % 2
     STUDY_MAX_TOKENS = 256
 };
 
@@ -70,6 +71,8 @@ extern const struct study_check activation_checks[];
 extern const size_t n_activation_checks;
 extern const struct study_check attribution_checks[];
 extern const size_t n_attribution_checks;
+extern const struct study_check mean_checks[];
+extern const size_t n_mean_checks;
 extern const struct study_check token_checks[];
 extern const size_t n_token_checks;
 

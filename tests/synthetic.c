@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "formats/mean_sums.h"
 #include "kernels/attention.h"
 
 enum { L = 3, H = 4, G = 2, D_HEAD = 2, D_MODEL = 6, D_MLP = 5, VOCAB = 11, LONGEST = 257 };
@@ -21,6 +22,10 @@ static const int32_t lengths[SYNTHETIC_PROMPTS] = {5, 130, 1, 0, 17, LONGEST, 40
 static const float scales[L] = {0.5f, 0.5f, 0.5f};
 static const float zeros[L * H] = {0};
 static const int32_t windows[L] = {0};
+static const char *const groups[] = {"prose", "code"};
+// Behind the means of every layout made here.
+static struct hw_layout means_layout;
+static struct hw_mean_sums means;
 
 // Also used outside of tests, so without Check.
 static void require(enum hw_status status, const struct hw_error *err) {
@@ -61,6 +66,10 @@ void synthetic_layout(struct hw_layout *layout, enum hw_element map_element) {
     layout->max_tokens = LONGEST;
     layout->span_names = spans;
     layout->n_spans = sizeof spans / sizeof *spans;
+    layout->means_by = "domain";
+    layout->mean_groups = groups;
+    layout->n_mean_groups = 2;
+    layout->n_mean_positions = LONGEST;
     layout->has_token_text = true;
     layout->has_prompt_text = true;
     layout->fixed[HW_DS_ATTENTION_VECTORS_SCORE_SCALE] = scales;
@@ -69,6 +78,16 @@ void synthetic_layout(struct hw_layout *layout, enum hw_element map_element) {
     layout->fixed[HW_DS_ATTENTION_VECTORS_ALIBI_SLOPE] = zeros;
     layout->fixed[HW_DS_ATTENTION_VECTORS_SINK_LOGIT] = zeros;
     layout->fixed[HW_DS_ATTENTION_VECTORS_EDITS_JSON] = "[]";
+    if (means.layout == NULL) {
+        struct hw_error err;
+        means_layout = *layout;
+        require(hw_mean_sums_open(&means_layout, &means, &err), &err);
+    }
+    for (int i = 0; i < HW_N_DATASETS; i++) {
+        if (means.values[i] != NULL) {
+            layout->fixed[i] = means.values[i];
+        }
+    }
 }
 
 static uint32_t mix(uint32_t a, uint32_t b) {
@@ -253,8 +272,7 @@ static size_t rows_of(enum hw_dataset dataset, int32_t prompt) {
 static void play_slab(struct hw_destination *destination, const struct hw_layout *layout,
                       enum hw_dataset dataset, int32_t prompt, size_t slab) {
     const struct hw_schema_row *schema = hw_schema_row(dataset);
-    if (schema->n_axes == 0 || schema->axes[0] == HW_AXIS_LAYER || schema->record[0] == '\0' ||
-        !layout->has[dataset]) {
+    if (hw_schema_is_fixed(dataset) || schema->record[0] == '\0' || !layout->has[dataset]) {
         return;
     }
     int slab_axis = hw_schema_slab_axis(dataset);
@@ -320,9 +338,36 @@ static void end_prompt(struct hw_destination *destination, int32_t prompt) {
     require(hw_destination_end_prompt(destination, &record, &err), &err);
 }
 
+// Values of 24 bits below 1 are multiples of 2^-30.
+static void add_means(int32_t prompt) {
+    size_t group = (size_t)prompt % 2;
+    size_t n;
+    for (int i = 0; i < HW_N_DATASETS; i++) {
+        enum hw_dataset dataset = (enum hw_dataset)i;
+        if (!hw_dataset_is_mean_sum(dataset)) {
+            continue;
+        }
+        bool is_by_position = hw_dataset_is_by_position(dataset);
+        enum hw_axis axis = hw_schema_row(dataset)->axes[1];
+        for (size_t slab = 0; slab < (axis == HW_AXIS_DEPTH ? L + 1 : L); slab++) {
+            int64_t *sums = hw_mean_sums_at(&means, dataset, group, slab, &n);
+            size_t width = is_by_position ? n / LONGEST : n;
+            for (size_t at = 0; at < (size_t)n_given(prompt) * width; at++) {
+                float value = hash_value(dataset, prompt, slab, at / width, at % width);
+                sums[is_by_position ? at : at % width] += (int64_t)(value * 0x1p30f);
+            }
+        }
+    }
+    hw_mean_sums_at(&means, HW_DS_MEANS_COUNT, group, 0, &n)[0] += n_given(prompt);
+    for (int32_t i = 0; i < n_given(prompt); i++) {
+        hw_mean_sums_at(&means, HW_DS_MEANS_POSITION_COUNT, group, 0, &n)[i]++;
+    }
+}
+
 void synthetic_play(struct hw_destination *destination, const struct hw_layout *layout,
                     int32_t first, int32_t end) {
     struct hw_error err;
+    hw_mean_sums_clear(&means);
     for (int32_t prompt = first; prompt < end; prompt++) {
         require(hw_destination_begin_prompt(destination, prompt, &err), &err);
         for (size_t slab = 0; slab <= L && lengths[prompt] > 0; slab++) {
@@ -332,5 +377,7 @@ void synthetic_play(struct hw_destination *destination, const struct hw_layout *
             require(hw_destination_flush(destination, &err), &err);
         }
         end_prompt(destination, prompt);
+        add_means(prompt);
     }
+    hw_mean_sums_finish(&means);
 }

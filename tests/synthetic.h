@@ -16,8 +16,8 @@ enum { SYNTHETIC_PROMPTS = 8 };
 // map_element (f2, f4 or u2).
 void synthetic_layout(struct hw_layout *layout, enum hw_element map_element);
 
-// Plays prompts first .. end into a destination, flushing after every layer. Asserts that each call
-// succeeds.
+// Plays prompts first .. end into a destination, flushing after every layer; means are then those
+// of these prompts. Asserts that each call succeeds.
 void synthetic_play(struct hw_destination *destination, const struct hw_layout *layout,
                     int32_t first, int32_t end);
 int32_t synthetic_n_tokens(int32_t prompt);

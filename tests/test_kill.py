@@ -38,7 +38,9 @@ class KillTest:
         self.examples = examples
         prompts = os.path.join(folder, "prompts.jsonl")
         cr.write_prompts(prompts)
-        self.runs = cr.Runs(program, trace_equal, os.path.join(examples, "backcopy", "model"), prompts)
+        # Means are the sums of all parts.
+        self.runs = cr.Runs(program, trace_equal, os.path.join(examples, "backcopy", "model"), prompts,
+                            ["--record", "default,means", "--means-by", "kind"])
         self.reference = self.place("reference")
         self.older = self.place("older")
         self.making_older = threading.Lock()

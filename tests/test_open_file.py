@@ -151,7 +151,13 @@ def check_recipes(path, engine, step):
     vocabulary = xr.open_dataset(path, engine=engine, group="vocabulary")
     raw, start = vocabulary.byte.values, vocabulary.byte_start.values
     check(f"{name}: bytes of tokens are found", start[0] == 0 and start[-1] == len(raw) and len(vocabulary.text) == len(start) - 1)
-    for opened in (ds, att, massive, vocabulary):
+    means = xr.open_dataset(path, engine=engine, group="means")
+    check(f"{name}: means are found by group, layer and position", list(means.group.values) == ["prose", "code"]
+          and np.float32(float(means.z_sum.sel(group="code", layer=2, head=1)[0]) / float(means["count"].sel(group="code")) / 2 ** 30)
+          == float(means.z.sel(group="code", layer=2, head=1)[0]) and int(means.position_count.sum()) == int(means["count"].sum())
+          and bool(np.isnan(means.position_z.sel(group="prose", position=200)).all())
+          and means.position_residual.dims == ("group", "depth", "position", "channel"))
+    for opened in (ds, att, massive, vocabulary, means):
         opened.close()
 
 

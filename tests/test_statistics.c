@@ -46,11 +46,9 @@ static study_check_fn find_check(enum hw_dataset dataset) {
     const struct {
         const struct study_check *items;
         size_t n;
-    } tables[] = {{attention_checks, n_attention_checks},
-                  {state_checks, n_state_checks},
-                  {activation_checks, n_activation_checks},
-                  {token_checks, n_token_checks},
-                  {attribution_checks, n_attribution_checks}};
+    } tables[] = {{attention_checks, n_attention_checks},     {state_checks, n_state_checks},
+                  {activation_checks, n_activation_checks},   {token_checks, n_token_checks},
+                  {attribution_checks, n_attribution_checks}, {mean_checks, n_mean_checks}};
     for (size_t t = 0; t < sizeof tables / sizeof tables[0]; t++) {
         for (size_t i = 0; i < tables[t].n; i++) {
             if (tables[t].items[i].dataset == dataset) {
@@ -107,6 +105,7 @@ static bool is_filled_by(enum hw_dataset dataset, const struct hw_probe_row *row
     case HW_REDUCE_DECODE_TOP:
         n = 3;
         break;
+    case HW_REDUCE_MEAN:
     case HW_REDUCE_TOP_KEYS:
     case HW_REDUCE_NEXT_TOP:
         n = 2;

@@ -82,7 +82,7 @@ static json_t *make_manifest(const struct hw_invocation *in, const struct captur
     for (size_t i = 0; i < opt->labels.n; i++) {
         (void)json_array_append_new(labels, json_string(opt->labels.items[i]));
     }
-    return json_pack(
+    json_t *manifest = json_pack(
         "{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:s, s:I, s:I, s:I, s:s, s:s, s:s, s:s, s:o, "
         "s:o, s:o}",
         "format_version", "1.0", "tool_version", HW_VERSION, "model_sha256", setup->model_sha256,
@@ -96,6 +96,12 @@ static json_t *make_manifest(const struct hw_invocation *in, const struct captur
         opt->attribution_at != NULL ? opt->attribution_at : "last", "kernels",
         hw_level_name(ops->level), "labels", labels, "recorded", recorded(layout), "axes",
         axes_of(layout));
+    if (manifest != NULL && hw_layout_has(layout, HW_DS_MEANS_COUNT)) {
+        bool is_by_position = hw_layout_has(layout, HW_DS_MEANS_POSITION_COUNT);
+        (void)json_object_set_new(manifest, "means_by", json_string(layout->means_by));
+        (void)json_object_set_new(manifest, "means_per_position", json_boolean(is_by_position));
+    }
+    return manifest;
 }
 
 static void add(struct capture_setup *setup, const char *name, const char *value) {

@@ -20,6 +20,7 @@ struct capture_options {
     struct hw_strings records;
     struct hw_strings edits;
     const char *means_by;
+    bool means_per_position;
     const char *positions;
     const char *attribution_at;
     int detail;

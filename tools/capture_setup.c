@@ -22,6 +22,8 @@ static enum hw_status make_plan(const struct hw_invocation *in, struct capture_s
                    .n_rank = opt->top,
                    .n_offsets = opt->offsets,
                    .max_generate = opt->generate,
+                   .means_by = opt->means_by,
+                   .is_means_by_position = opt->means_per_position,
                    .is_detail_prompt = opt->detail == 1,
                    .attention_element = attention[opt->attention_dtype],
                    .activation_element = activation[opt->activation_dtype],

@@ -35,6 +35,8 @@ static const struct hw_option options[] = {
     HW_OPTION_STRING(struct capture_options, attribution_at, "attribution-at", "POS", NULL,
                      "Position of each prompt whose prediction `attribution` takes apart (default: "
                      "the last)."),
+    HW_OPTION_FLAG(struct capture_options, means_per_position, "means-per-position",
+                   "Of the record means also the means at every position."),
     HW_OPTION_CHOICE(struct capture_options, detail, "detail", "token|prompt", "token",
                      "prompt: keep only the means of statistics over the tokens of each prompt."),
     HW_OPTION_COUNT(struct capture_options, top, "top", "N", "8", 1, HW_MAX_RANK,
