@@ -10,6 +10,7 @@
 #include <hdf5_hl.h>
 
 #include "formats/commit.h"
+#include "formats/fault.h"
 #include "formats/h5.h"
 #include "formats/result_internal.h"
 #include "kernels/size.h"
@@ -210,6 +211,7 @@ enum hw_status hw_result_write(const struct hw_result *r, const char *path, bool
     }
     status = write_file(r, temporary, err);
     status = status == HW_OK ? hw_commit_sync(temporary, err) : status;
+    status = status == HW_OK ? hw_fault_check("merge-written", path, err) : status;
     status = status != HW_OK ? status
              : is_replaced   ? hw_commit_replace(temporary, path, err)
                              : hw_commit_rename(temporary, path, err);

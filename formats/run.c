@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -39,26 +38,11 @@ static bool is_mine(const struct hw_run *run, size_t prompt) {
     return prompt / run->manifest.commit_every % run->options.n_shards == run->options.shard;
 }
 
-// A random UUID of version 4 (RFC 4122).
-static void make_uuid(char ret_text[37]) {
-    unsigned char b[16];
-    if (getrandom(b, sizeof b, 0) != (ssize_t)sizeof b) {
-        uint64_t seeds[2] = {(uint64_t)time(NULL), (uint64_t)getpid()};
-        memcpy(b, seeds, sizeof b);
-    }
-    b[6] = (unsigned char)((b[6] & 15) | 0x40);
-    b[8] = (unsigned char)((b[8] & 63) | 0x80);
-    (void)snprintf(ret_text, 37,
-                   "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", b[0],
-                   b[1], b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13],
-                   b[14], b[15]);
-}
-
 static json_t *make_root_attributes(const struct hw_run_options *options) {
     char uuid[37], date[32], history[80];
     time_t now = time(NULL);
     struct tm parts;
-    make_uuid(uuid);
+    hw_run_id_make(uuid);
     (void)strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &parts));
     (void)snprintf(history, sizeof history, "%s: captured by headwater %s", date, HW_VERSION);
     json_t *root =
@@ -103,18 +87,6 @@ static enum hw_status make_manifest(const struct hw_run_options *options, struct
 static bool exists(const char *path) {
     struct stat info;
     return lstat(path, &info) == 0;
-}
-
-// Removes a run folder that nobody is writing.
-static enum hw_status clear_folder(const char *folder, struct hw_error *err) {
-    struct hw_journals journals = {0};
-    if (!exists(folder)) {
-        return HW_OK;
-    }
-    enum hw_status status = hw_journals_open(folder, &journals, err);
-    status = status != HW_OK ? status : hw_run_folder_remove(folder, err);
-    hw_journals_close(&journals);
-    return status;
 }
 
 // Temporary files of this shard are of dead processes: the lock is ours.
@@ -252,20 +224,10 @@ static enum hw_status settle_manifest(struct hw_run *run, struct hw_manifest *wa
     return status != HW_OK ? status : settle_common(run, err);
 }
 
-static enum hw_status make_folder(const char *folder, struct hw_error *err) {
-    if (mkdir(folder, 0777) == 0) {
-        enum hw_status status = hw_commit_sync_folder(folder, err);
-        return status != HW_OK ? status : hw_fault_check("folder-made", folder, err);
-    }
-    return errno == EEXIST
-               ? HW_OK
-               : hw_fail(err, HW_OUTPUT, "%s: cannot be made: %s", folder, strerror(errno));
-}
-
 // *ret_is_complete: another process finished the run before its lock became ours.
 static enum hw_status open_folder(struct hw_run *run, struct hw_manifest *wanted,
                                   bool *ret_is_complete, struct hw_error *err) {
-    enum hw_status status = make_folder(run->folder, err);
+    enum hw_status status = hw_run_folder_make(run->folder, err);
     status = status != HW_OK ? status
                              : hw_journal_open(run->folder, run->options.shard, &run->journal, err);
     if (status == HW_OK && !run->options.is_overwriting) {
@@ -348,7 +310,8 @@ enum hw_status hw_run_open(const struct hw_run_options *options, struct hw_run *
     if (status == HW_OK && is_complete) {
         hw_journal_close(&run->journal);
         // Killed between the last rename and this; but a master needs its parts.
-        status = hw_run_output_is_master(run->out_path) ? HW_OK : clear_folder(run->folder, err);
+        status =
+            hw_run_output_is_master(run->out_path) ? HW_OK : hw_run_folder_clear(run->folder, err);
     }
     hw_manifest_close(&wanted);
     if (status != HW_OK || is_complete) {

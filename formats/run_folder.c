@@ -7,10 +7,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "formats/commit.h"
+#include "formats/fault.h"
 #include "formats/trace_reader.h"
 
 enum hw_status hw_run_folder_walk(const char *folder,
@@ -295,4 +298,40 @@ cleanup:
     free(path);
     free(temporary);
     return status;
+}
+
+enum hw_status hw_run_folder_make(const char *folder, struct hw_error *err) {
+    if (mkdir(folder, 0777) == 0) {
+        enum hw_status status = hw_commit_sync_folder(folder, err);
+        return status != HW_OK ? status : hw_fault_check("folder-made", folder, err);
+    }
+    return errno == EEXIST
+               ? HW_OK
+               : hw_fail(err, HW_OUTPUT, "%s: cannot be made: %s", folder, strerror(errno));
+}
+
+enum hw_status hw_run_folder_clear(const char *folder, struct hw_error *err) {
+    struct hw_journals journals = {0};
+    struct stat info;
+    if (lstat(folder, &info) != 0) {
+        return HW_OK;
+    }
+    enum hw_status status = hw_journals_open(folder, &journals, err);
+    status = status != HW_OK ? status : hw_run_folder_remove(folder, err);
+    hw_journals_close(&journals);
+    return status;
+}
+
+void hw_run_id_make(char ret_text[37]) {
+    unsigned char b[16];
+    if (getrandom(b, sizeof b, 0) != (ssize_t)sizeof b) {
+        uint64_t seeds[2] = {(uint64_t)time(NULL), (uint64_t)getpid()};
+        memcpy(b, seeds, sizeof b);
+    }
+    b[6] = (unsigned char)((b[6] & 15) | 0x40);
+    b[8] = (unsigned char)((b[8] & 63) | 0x80);
+    (void)snprintf(ret_text, 37,
+                   "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", b[0],
+                   b[1], b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13],
+                   b[14], b[15]);
 }

@@ -33,6 +33,13 @@ void hw_journals_close(struct hw_journals *journals);
 const struct hw_part_info *hw_journals_find(const struct hw_journals *journals, int32_t first,
                                             int32_t last);
 
+// Makes the folder where there is none. HW_OUTPUT.
+enum hw_status hw_run_folder_make(const char *folder, struct hw_error *err);
+// A random UUID of version 4 (RFC 4122): run_id.
+void hw_run_id_make(char ret_text[37]);
+
+// Removes a folder that nobody is writing: HW_OUTPUT names who does.
+enum hw_status hw_run_folder_clear(const char *folder, struct hw_error *err);
 // Removes the folder: files of the names above, then the folder itself where nothing else is in it.
 // No folder: nothing to do.
 enum hw_status hw_run_folder_remove(const char *folder, struct hw_error *err);

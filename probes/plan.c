@@ -170,21 +170,18 @@ static void add_output(struct hw_plan *plan, const struct hw_prompts *prompts) {
     plan->file_most = (uint64_t)(most + fixed_most + vocabulary * 1.5);
 }
 
-// Multiply-adds a second of the linear op on this machine, measured on a square of weights for a
-// few milliseconds.
-static double measure_rate(const struct hw_plan_options *options) {
+double hw_plan_rate(int n_threads, enum hw_level level) {
     enum { N = 512, REPEATS = 8 };
     struct hw_ops ops;
-    hw_ops_init(&ops, options->level);
-    size_t scratch = hw_linear_scratch(options->n_threads, N);
+    hw_ops_init(&ops, level);
+    size_t scratch = hw_linear_scratch(n_threads, N);
     float *x = calloc((size_t)N * N, sizeof(float));
     float *w = calloc((size_t)N * N, sizeof(float));
     float *y = calloc((size_t)N * N, sizeof(float));
     void *work = aligned_alloc(HW_ALIGN, (scratch + HW_ALIGN - 1) / HW_ALIGN * HW_ALIGN + HW_ALIGN);
     double rate = 0.0;
     if (x != NULL && w != NULL && y != NULL && work != NULL) {
-        struct hw_exec exec = {
-            .n_threads = options->n_threads, .scratch = work, .scratch_bytes = scratch};
+        struct hw_exec exec = {.n_threads = n_threads, .scratch = work, .scratch_bytes = scratch};
         struct hw_weight weight = {
             .data = w, .row_bytes = N * sizeof(float), .dtype = HW_F32, .n_out = N, .n_in = N};
         for (int i = 0; i < REPEATS; i++) {
@@ -221,7 +218,7 @@ static void add_work(struct hw_plan *plan, const struct hw_model *model,
     double per_token = 16.0 * hw_session_flops(&model->desc, 1, true);
     plan->flops += per_token * (double)plan->max_generated;
     plan->flops += options->edits != NULL ? hw_edit_run_flops(options->edits) : 0.0;
-    double rate = measure_rate(options);
+    double rate = hw_plan_rate(options->n_threads, options->level);
     plan->seconds = rate > 0.0 ? overhead * plan->flops / rate : 0.0;
 }
 

@@ -79,4 +79,11 @@ size_t hw_plan_part_end(const struct hw_plan *plan, const struct hw_prompts *pro
 enum hw_status hw_plan_check_memory(const struct hw_plan *plan, uint64_t limit_bytes,
                                     struct hw_error *err);
 
+// What other plans need too: multiply-adds a second of the linear op on this machine, measured on a
+// square of weights for a few milliseconds; memory of program and libraries with what this process
+// holds now; bytes of all weights.
+double hw_plan_rate(int n_threads, enum hw_level level);
+size_t hw_plan_base_bytes(void);
+size_t hw_plan_weights_bytes(const struct hw_model *model);
+
 #endif

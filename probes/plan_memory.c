@@ -86,6 +86,21 @@ static uint64_t private_bytes(void) {
                : 0;
 }
 
+size_t hw_plan_base_bytes(void) {
+    // Measured: code of the program and of its libraries, in the end nearly all of it, and the
+    // metadata of the mapped model.
+    const size_t program = (size_t)20 << 20;
+    return program + private_bytes();
+}
+
+size_t hw_plan_weights_bytes(const struct hw_model *model) {
+    size_t bytes = 0;
+    for (size_t i = 0; i < hw_checkpoint_n_tensors(model->checkpoint); i++) {
+        bytes += hw_checkpoint_tensor(model->checkpoint, i)->n_bytes;
+    }
+    return bytes;
+}
+
 // The merge comes after the pass has given its memory back, and has the rows that wait for a chunk
 // across its sources, and the vocabulary once more.
 static uint64_t merge_bytes(const struct hw_plan *plan, const struct hw_model *model,
@@ -126,14 +141,9 @@ enum hw_status hw_plan_add_memory(struct hw_plan *plan, const struct hw_model *m
     if (status != HW_OK) {
         return status;
     }
-    for (size_t i = 0; i < hw_checkpoint_n_tensors(model->checkpoint); i++) {
-        plan->weights_bytes += hw_checkpoint_tensor(model->checkpoint, i)->n_bytes;
-    }
+    plan->weights_bytes = hw_plan_weights_bytes(model);
     plan->storage_bytes = storage_bytes(plan, prompts, options);
-    // Measured: code of the program and of its libraries, in the end nearly all of it, and the
-    // metadata of the mapped model.
-    const size_t program = (size_t)20 << 20;
-    plan->base_bytes = program + private_bytes();
+    plan->base_bytes = hw_plan_base_bytes();
     size_t merging = merge_bytes(plan, model, prompts, options->n_threads);
     size_t running =
         plan->session_bytes + plan->engine_bytes + plan->edit_bytes + plan->storage_bytes;
