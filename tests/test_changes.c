@@ -276,6 +276,43 @@ START_TEST(decode_is_a_longer_prefill) {
 }
 END_TEST
 
+// The plan has memory for changes of attention, however long the prompt and whatever is recorded.
+START_TEST(attention_changes_fit_the_plan) {
+    struct fixture f;
+    static struct plan plan;
+    if (!fixture_open(&f, _i)) {
+        return;
+    }
+    make_plan(&plan, HW_SITE_Z, HW_WRITE_VALUE, 0, f.n);
+    plan.changes.layers = plan.layers;
+    struct hw_attention_change change = {
+        .kind = HW_CHANGE_SCALE, .keys = plan.rows, .amount = 0, .is_renormalised = true};
+    plan.layers[0] = (struct hw_layer_changes){.attention = &change, .n_attention = 1};
+    for (int n_threads = 1; n_threads <= 16; n_threads *= 4) {
+        struct hw_session_options options = {
+            .n_threads = n_threads, .level = (enum hw_level)(_i % HW_N_LEVELS), .max_tokens = f.n};
+        struct hw_session *session = site_log_session(f.model, &options);
+        struct hw_attention_args args = {.n_queries = f.n,
+                                         .n_keys = f.n,
+                                         .n_heads = f.model->desc.n_heads,
+                                         .n_kv_heads = f.model->desc.n_kv_heads,
+                                         .d_head = f.model->desc.d_head,
+                                         .changes = &change,
+                                         .n_changes = 1};
+        ck_assert_uint_ge(hw_session_exec(session)->scratch_bytes,
+                          hw_attention_scratch(n_threads, &args));
+        struct site_log after;
+        site_log_open(&after, f.model, 1u << HW_SITE_FINAL);
+        plan.changes.n_applied = 0;
+        site_log_prefill(&after, session, &plan.changes, f.ids, f.n);
+        ck_assert_uint_eq(plan.changes.n_applied, f.n * f.model->desc.n_heads);
+        site_log_close(&after);
+        hw_session_close(&session);
+    }
+    fixture_close(&f);
+}
+END_TEST
+
 // Queries of a window in cache form, turned to their place among sinks and recent keys: S + R - 1
 // at most, itself counted; heads and rows without a window keep theirs.
 START_TEST(queries_are_turned_to_their_place) {
@@ -334,6 +371,7 @@ int main(void) {
     tcase_add_loop_test(tcase, nothing_changed_is_the_same, 0, n);
     tcase_add_loop_test(tcase, writes_act_in_order, 0, n);
     tcase_add_loop_test(tcase, decode_is_a_longer_prefill, 0, n);
+    tcase_add_loop_test(tcase, attention_changes_fit_the_plan, 0, n);
     tcase_add_test(tcase, queries_are_turned_to_their_place);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);

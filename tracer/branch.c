@@ -62,6 +62,17 @@ void hw_branch_join(struct hw_session *s, struct hw_pass *pass, size_t layer, en
     }
 }
 
+void hw_branch_repeat_angles(struct hw_session *s, struct hw_pass *pass) {
+    size_t half = s->model->desc.n_rot / 2;
+    for (; pass->n_angles < pass->n_sequences; pass->n_angles++) {
+        const struct hw_sequence *sequence = &pass->sequences[pass->n_angles];
+        size_t n_bytes = sequence->n * half * sizeof(float);
+        size_t from = sequence->first * half;
+        memcpy(s->cosine_rows + sequence->row * half, s->cosine + from, n_bytes);
+        memcpy(s->sine_rows + sequence->row * half, s->sine + from, n_bytes);
+    }
+}
+
 bool hw_branch_is_narrowed(const struct hw_session *s, const struct hw_pass *pass, size_t layer) {
     return pass->job != NULL && pass->job->row_first > 0 && layer + 1 == s->model->desc.n_layers;
 }
@@ -82,6 +93,7 @@ void hw_branch_narrow(struct hw_session *s, struct hw_pass *pass) {
         row += sequence->n;
     }
     pass->n_rows = row;
+    pass->n_angles = 0;
 }
 
 static enum hw_status check_job(const struct hw_session *s, const struct hw_branch_job *job,

@@ -119,15 +119,21 @@ static float *kept(const struct hw_session *s, float *base, size_t layer) {
 }
 
 // Rows of all sequences, each from its own position on.
-static void rotate(struct hw_session *s, const struct hw_pass *pass, float *x, size_t n_heads) {
+static void rotate(struct hw_session *s, struct hw_pass *pass, float *x, size_t n_heads) {
     const struct hw_model_desc *d = &s->model->desc;
-    size_t width = n_heads * d->d_head;
-    for (size_t i = 0; i < pass->n_sequences && d->position == HW_POSITION_ROPE; i++) {
-        const struct hw_sequence *sequence = &pass->sequences[i];
-        size_t at = sequence->first * (d->n_rot / 2);
-        s->ops.rope(&s->exec, x + sequence->row * width, sequence->n, width, n_heads, d->d_head,
-                    d->n_rot, d->is_rope_interleaved, s->cosine + at, s->sine + at);
+    if (d->position != HW_POSITION_ROPE) {
+        return;
     }
+    size_t at = pass->sequences->first * (d->n_rot / 2);
+    const float *cosine = s->cosine + at;
+    const float *sine = s->sine + at;
+    if (pass->n_sequences > 1) {
+        hw_branch_repeat_angles(s, pass);
+        cosine = s->cosine_rows;
+        sine = s->sine_rows;
+    }
+    s->ops.rope(&s->exec, x, pass->n_rows, n_heads * d->d_head, n_heads, d->d_head, d->n_rot,
+                d->is_rope_interleaved, cosine, sine);
 }
 
 // Keys and values of all rows, then queries of those that are wanted: nobody watches branches.
@@ -144,7 +150,7 @@ static void project_narrowed(struct hw_session *s, struct hw_pass *pass, size_t 
     apply(s, &w->q, s->normed, pass->n_rows, s->q);
 }
 
-static enum hw_status project_all(struct hw_session *s, const struct hw_pass *pass, size_t layer,
+static enum hw_status project_all(struct hw_session *s, struct hw_pass *pass, size_t layer,
                                   float *k, struct hw_error *err) {
     const struct hw_model_desc *d = &s->model->desc;
     const struct hw_layer_weights *w = &s->model->layers[layer];

@@ -56,6 +56,10 @@ static void take_buffers(struct hw_session *s, struct hw_arena *arena) {
     s->scale = hw_arena_take(arena, rows, sizeof(float));
     s->cosine = hw_arena_take(arena, s->max_keys * half, sizeof(float));
     s->sine = hw_arena_take(arena, s->max_keys * half, sizeof(float));
+    if (s->options.max_branches > 1) {
+        s->cosine_rows = hw_arena_take(arena, rows * half, sizeof(float));
+        s->sine_rows = hw_arena_take(arena, rows * half, sizeof(float));
+    }
     s->layers_kept = s->options.max_generate > 0 ? d->n_layers : 1;
     size_t key_rows = hw_size_max(s->layers_kept * s->max_keys, rows);
     s->keys = hw_arena_take(arena, key_rows * kv_width, sizeof(float));

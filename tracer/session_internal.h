@@ -40,6 +40,9 @@ struct hw_session {
     float *scale;    // [T]
     float *cosine;   // [max_keys, n_rot / 2]
     float *sine;
+    float *
+        cosine_rows; // [T, n_rot / 2] those of every row of branches, so that they turn in one call
+    float *sine_rows;
     float *keys; // [layers kept, max_keys, n_kv_heads * d_head]: all layers with generation, else
                  // one; of branches [T, ..] of the running layer
     float *values;
@@ -59,6 +62,7 @@ struct hw_pass {
     // Of branches: sequence 0 is the unchanged run while some have not joined.
     const struct hw_branch_job *job; // NULL: none
     size_t n_joined;
+    size_t n_angles; // sequences whose angles are in cosine_rows
 };
 
 enum hw_status hw_forward(struct hw_session *session, struct hw_pass *pass, uint32_t *ret_next,
@@ -77,6 +81,8 @@ enum hw_join {
 // Branches that join so in this layer do; the last of all takes the rows of the unchanged run.
 void hw_branch_join(struct hw_session *session, struct hw_pass *pass, size_t layer,
                     enum hw_join how);
+// Puts angles beside every row.
+void hw_branch_repeat_angles(struct hw_session *session, struct hw_pass *pass);
 // Is this the layer whose rows before row_first go on to nothing but keys and values?
 bool hw_branch_is_narrowed(const struct hw_session *session, const struct hw_pass *pass,
                            size_t layer);
