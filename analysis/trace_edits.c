@@ -71,7 +71,8 @@ static enum hw_status describe(struct hw_trace *trace, struct hw_model_desc *ret
         hw_parse_count(text, &n_layers) && n_layers > 0 && n_layers <= MAX_LAYERS;
     free(text);
     if (!is_known) {
-        return hw_fail(err, HW_INPUT, "%s: its edits cannot be read: it does not say how many layers the "
+        return hw_fail(err, HW_INPUT,
+                       "%s: its edits cannot be read: it does not say how many layers the "
                        "model has",
                        hw_trace_path(trace));
     }
@@ -88,7 +89,8 @@ static enum hw_status describe(struct hw_trace *trace, struct hw_model_desc *ret
     return ret->n_heads > 0 && ret->n_kv_heads > 0 && hw_size_mul(n_layers, ret->n_heads, &n) &&
                    n < SIZE_MAX / 64
                ? HW_OK
-               : hw_fail(err, HW_INPUT, "%s: its edits cannot be read: it does not say how many heads the "
+               : hw_fail(err, HW_INPUT,
+                         "%s: its edits cannot be read: it does not say how many heads the "
                          "model has",
                          hw_trace_path(trace));
 }

@@ -285,6 +285,24 @@ static enum hw_status put_decode_top(struct hw_engine *e, size_t layer,
     return status;
 }
 
+// The op once more for the last row of the prompt, under the changes that the pass was under.
+// Turned queries of windows in cache form are those of the pass: its last row's are meant.
+static void attend_last_row(struct hw_engine *e, size_t layer, size_t row,
+                            struct hw_attention_args *args) {
+    const struct hw_changes *changes = hw_session_changes(e->session);
+    struct hw_layer_changes none = {0};
+    const struct hw_layer_changes *at = changes != NULL ? &changes->layers[layer] : &none;
+    args->changes = at->attention;
+    args->n_changes = at->n_attention;
+    for (size_t i = 0; i < at->n_attention; i++) {
+        at->attention[i].q_sinks += at->attention[i].q_sinks != NULL ? row * args->q_stride : 0;
+    }
+    hw_session_ops(e->session)->attention(hw_session_exec(e->session), args);
+    for (size_t i = 0; i < at->n_attention; i++) {
+        at->attention[i].q_sinks -= at->attention[i].q_sinks != NULL ? row * args->q_stride : 0;
+    }
+}
+
 static enum hw_status put_decode_row(struct hw_engine *e, size_t layer,
                                      const struct hw_site_event *pass, struct hw_error *err) {
     if (!e->is_step || !is_recorded(e, HW_DS_DECODE_PATTERN, layer)) {
@@ -310,7 +328,7 @@ static enum hw_status put_decode_row(struct hw_engine *e, size_t layer,
             .score_scale = d->score_scale[layer],
             .request = {.rows = e->decode_row, .row_stride = layout->max_tokens},
         };
-        hw_session_ops(e->session)->attention(hw_session_exec(e->session), &args);
+        attend_last_row(e, layer, pass->n_rows - 1, &args);
     }
     for (size_t h = 0; h < layout->n_heads; h++) {
         for (size_t k = n_keys; k < layout->max_tokens; k++) {

@@ -187,6 +187,10 @@ void hw_session_set_changes(struct hw_session *session, struct hw_changes *chang
     session->changes = changes;
 }
 
+struct hw_changes *hw_session_changes(const struct hw_session *session) {
+    return session->changes;
+}
+
 // Tokens at positions first .. first + n of the prompt, with the session's changes.
 static enum hw_status run(struct hw_session *s, const uint32_t *ids, size_t first, size_t n,
                           const struct hw_observer *observer, uint32_t *ret_next,

@@ -56,6 +56,7 @@ enum hw_status hw_session_prefill(struct hw_session *session, const uint32_t *id
                                   struct hw_error *err);
 // What the following prefills and decodes change; NULL: nothing. The caller keeps it alive.
 void hw_session_set_changes(struct hw_session *session, struct hw_changes *changes);
+struct hw_changes *hw_session_changes(const struct hw_session *session); // as set
 // Runs one more token at `position`, which must follow what was run before.
 enum hw_status hw_session_decode(struct hw_session *session, uint32_t id, size_t position,
                                  const struct hw_observer *observer, uint32_t *ret_next,
