@@ -34,7 +34,7 @@ def read_golden(path):
 
 
 def capture(program, words):
-    command = [program, "capture", "--threads", "1", "--model-hash", "none", "--quiet", *words]
+    command = [program, "capture", "--threads", "1", "--quiet", *words]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, f"exit code {done.returncode}: {done.stderr.strip()}"
 
@@ -54,7 +54,8 @@ def found_site(file, case, site, prompt, n):
         return rows if n <= 7 else rows[:, :, -1]
     if case["generate"]:
         mine = np.flatnonzero(file["decode/prompt"][:] == prompt)
-        return file["decode/pattern"][mine[-1]][layers][:, :, :n]
+        row = file["decode/pattern"][mine[-1]][layers][:, :, : n - 1]
+        return np.pad(row, ((0, 0), (0, 0), (0, 1)))  # the key of the last token, that this row does not see
     maps = file["attention/pattern"][prompt][layers][:, :, :n, :n]
     return maps if n <= 7 else maps[:, :, -1:]
 
@@ -98,8 +99,10 @@ def compare(errors, path, golden, case):
 def run_case(errors, program, folder, model, golden, case):
     prompts = os.path.join(folder, case["prompts"] + ".jsonl")
     stem = os.path.join(folder, case["name"])
-    common = ["--model", model, "--prompts", prompts, *case["options"]]
-    if case["before"]:
+    hash_of = "full" if case["before"] else "none"  # a source must be of the same model
+    common = ["--model-hash", hash_of, "--model", model, "--prompts", prompts, *case["options"]]
+    every = [case["specs"], *case["also"]]
+    if any("{capture}" in spec for specs in every for spec in specs):
         capture(program, ["--model", model, "--prompts", prompts, "--out", stem + ".before.h5", *case["before"]])
     records = ["--record", "z,residual,loss"]
     if "pattern" in case["sites"]:
@@ -108,7 +111,7 @@ def run_case(errors, program, folder, model, golden, case):
     if case["generate"]:
         records += ["--generate", str(case["generate"])]
     worst = 0
-    for i, specs in enumerate([case["specs"], *case["also"]]):
+    for i, specs in enumerate(every):
         out = f"{stem}.{i}.h5"
         edits = [w.replace("{capture}", stem + ".before.h5") for spec in specs for w in ("--edit", spec)]
         capture(program, [*common, *records, *edits, "--out", out])
@@ -148,6 +151,8 @@ def main():
     with tempfile.TemporaryDirectory() as temporary, concurrent.futures.ThreadPoolExecutor(2) as pool:
         for name in names:
             golden, metadata = read_golden(os.path.join(folder, "edits", name + ".safetensors"))
+            if "cases" not in metadata:
+                continue  # of test_golden_sweep.py
             cases, files = json.loads(metadata["cases"]), json.loads(metadata["prompts"])
             jobs.append((f"{name}: the comparison can fail", pool.submit(attempt, check_the_comparison, errors, golden, cases[0])))
             at = os.path.join(temporary, name)

@@ -35,6 +35,7 @@ from reference import as_float64, error  # noqa: E402
 EVERY_CASE = ("llama-gqa", "gpt2-inverse-layer", "gpt-neox-parallel")
 SOME_CASES = ("llama-bias", "llama-head-dim", "llama-rope-llama3", "gpt-neox-sequential")
 SOURCED = ("mean", "position_mean", "from", "resample")
+REAL_ORDERS = 4  # of the channels of the real model, of which each is 540 MB
 WHOLE = 7  # prompts up to here: maps are stored whole; of longer ones, and of entropies, the last row
 VISIBLE = 100  # times the error of float32: what a case changes at least, so that it says something
 LEAD = 1e-3  # of the chosen token over the next one: float32 chooses the same
@@ -254,7 +255,7 @@ def main():
             tokenizer = transformers.AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
             files, others = real_prompts(tokenizer)
             cases = [c for c in all_cases(shape_for(model)) if c.real]
-            make("smollm2", model, files, others, 1, cases)
+            make("smollm2", model, files, others, REAL_ORDERS, cases)
         else:
             model = tiny.build(name)
             files, others = tiny_prompts(name)
