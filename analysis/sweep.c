@@ -44,6 +44,7 @@ struct hw_sweep {
     struct hw_changes **branches;
     double *values; // [batch, HW_N_METRICS]
     struct hw_collect *prefix;
+    uint32_t *generated; // [n_generate + 1]
 };
 
 static bool needs_pass(const struct hw_sweep_options *o) {
@@ -146,8 +147,9 @@ enum hw_status hw_sweep_open(const struct hw_sweep_options *options, struct hw_s
     s->changes = calloc(s->batch, sizeof *s->changes);
     s->branches = calloc(s->batch, sizeof(struct hw_changes *));
     s->values = calloc(s->batch, HW_N_METRICS * sizeof *s->values);
-    if (s->order == NULL || s->first_layer == NULL || s->change_bytes == NULL ||
-        s->changes == NULL || s->branches == NULL || s->values == NULL) {
+    s->generated = calloc(options->n_generate + 1, sizeof *s->generated);
+    if (s->generated == NULL || s->order == NULL || s->first_layer == NULL ||
+        s->change_bytes == NULL || s->changes == NULL || s->branches == NULL || s->values == NULL) {
         status = hw_fail(err, HW_RESOURCE, "not enough memory for a sweep of %zu runs", n);
     }
     struct hw_session_options session = session_options(options, s->batch);
@@ -180,6 +182,7 @@ void hw_sweep_close(struct hw_sweep **sweep) {
     free(s->changes);
     free(s->branches);
     free(s->values);
+    free(s->generated);
     free(s);
     *sweep = NULL;
 }
@@ -235,6 +238,47 @@ static size_t batch_layer(const struct hw_sweep *s, size_t first) {
     return hw_size_min(s->first_layer[s->order[first]], s->options.model->desc.n_layers - 1);
 }
 
+// *ret_match: 1 where the text generated begins with the target, 0 where it still may, else -1.
+static enum hw_status compare_text(const struct hw_sweep *s, const uint32_t *ids, size_t n,
+                                   int *ret_match, struct hw_error *err) {
+    const char *target = s->prompt->target;
+    char *bytes = NULL;
+    size_t n_bytes = 0, n_target = strlen(target);
+    if (s->options.tokenizer == NULL || n_target == 0) {
+        *ret_match = ids[0] == (uint64_t)s->prompt->target_id ? 1 : -1;
+        return HW_OK;
+    }
+    enum hw_status status =
+        hw_tokenizer_decode(s->options.tokenizer, ids, n, &bytes, &n_bytes, err);
+    if (status == HW_OK) {
+        size_t common = hw_size_min(n_bytes, n_target);
+        *ret_match = memcmp(bytes, target, common) != 0 ? -1 : n_bytes >= n_target ? 1 : 0;
+    }
+    free(bytes);
+    return status;
+}
+
+// Runs the prompt by itself with the changes (NULL: none) and generates until the text is told.
+static enum hw_status generate(struct hw_sweep *s, struct hw_changes *changes, double *ret_match,
+                               struct hw_error *err) {
+    const struct hw_prompt *p = s->prompt;
+    int match = 0;
+    hw_session_set_changes(s->session, changes);
+    enum hw_status status =
+        hw_session_prefill(s->session, p->ids, p->n_ids, NULL, &s->generated[0], err);
+    for (size_t n = 1; status == HW_OK; n++) {
+        status = compare_text(s, s->generated, n, &match, err);
+        if (status != HW_OK || match != 0 || n == s->options.n_generate) {
+            break;
+        }
+        status = hw_session_decode(s->session, s->generated[n - 1], p->n_ids + n - 1, NULL,
+                                   &s->generated[n], err);
+    }
+    hw_session_set_changes(s->session, NULL);
+    *ret_match = match > 0 ? 1 : 0;
+    return status;
+}
+
 // The unchanged run: the stream where batches start, and the rows that are measured.
 static enum hw_status run_unchanged(struct hw_sweep *s, size_t n_cells, double *ret_base,
                                     struct hw_error *err) {
@@ -255,9 +299,12 @@ static enum hw_status run_unchanged(struct hw_sweep *s, size_t n_cells, double *
         status = hw_session_prefill(s->session, s->prompt->ids, s->prompt->n_ids,
                                     hw_collect_observer(s->prefix), NULL, err);
     }
-    return status == HW_OK
-               ? hw_sweep_metrics_base(s->metrics, hw_collect_rows(s->prefix, HW_SITE_FINAL, 0),
-                                       ret_base, err)
+    status = status == HW_OK
+                 ? hw_sweep_metrics_base(s->metrics, hw_collect_rows(s->prefix, HW_SITE_FINAL, 0),
+                                         ret_base, err)
+                 : status;
+    return status == HW_OK && s->options.wanted[HW_METRIC_EXACT_MATCH]
+               ? generate(s, NULL, &ret_base[HW_METRIC_EXACT_MATCH], err)
                : status;
 }
 
@@ -334,6 +381,9 @@ static enum hw_status hand_out(struct hw_sweep *s, struct hw_error *err) {
 static enum hw_status run_batch(struct hw_sweep *s, struct hw_error *err) {
     const struct hw_model_desc *d = &s->options.model->desc;
     enum hw_status status = take_changes(s, err);
+    for (size_t i = 0; i < s->batch_n * HW_N_METRICS; i++) {
+        s->values[i] = (double)NAN;
+    }
     if (status == HW_OK && needs_pass(&s->options)) {
         size_t n_changed = 0;
         while (n_changed < s->batch_n && s->changes[n_changed].first_layer < d->n_layers) {
@@ -355,6 +405,12 @@ static enum hw_status run_batch(struct hw_sweep *s, struct hw_error *err) {
                                     .layer_end = on_layer_end,
                                     .self = s};
         status = n_changed > 0 ? hw_session_branch(s->session, &job, err) : HW_OK;
+    }
+    for (size_t i = 0; i < s->batch_n && s->options.wanted[HW_METRIC_EXACT_MATCH]; i++) {
+        double *match = s->values + i * HW_N_METRICS + HW_METRIC_EXACT_MATCH;
+        status = status != HW_OK ? status
+                 : is_stopped(s) ? stop(err)
+                                 : generate(s, s->branches[i], match, err);
     }
     return status == HW_OK ? hand_out(s, err) : status;
 }

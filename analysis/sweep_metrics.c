@@ -160,7 +160,8 @@ static enum hw_status set_pair(struct hw_sweep_metrics *m, struct hw_error *err)
     const struct hw_prompt *p = m->prompt;
     bool needs_foil = needs(&m->options, HW_METRIC_LOGIT_DIFFERENCE);
     bool needs_target = needs_foil || needs(&m->options, HW_METRIC_TARGET_LOGIT) ||
-                        needs(&m->options, HW_METRIC_RANK);
+                        needs(&m->options, HW_METRIC_RANK) ||
+                        needs(&m->options, HW_METRIC_EXACT_MATCH);
     if (needs_target && p->target_id < 0) {
         return hw_fail(err, HW_WRONG, "has no target");
     }

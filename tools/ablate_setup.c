@@ -124,9 +124,9 @@ static enum hw_status open_all(const struct hw_invocation *in, struct ablate_set
                                struct hw_error *err) {
     const struct ablate_options *opt = in->options;
     enum hw_status status = parse_metrics(opt->metric, s->wanted, err);
-    if (status == HW_OK && s->wanted[HW_METRIC_EXACT_MATCH]) {
-        status =
-            hw_fail(err, HW_USAGE, "--metric exact_match: this build cannot generate in sweeps");
+    if (status == HW_OK && s->wanted[HW_METRIC_EXACT_MATCH] != (opt->generate > 0)) {
+        status = hw_fail(err, HW_USAGE,
+                         "--metric exact_match and --generate N go together (found one of them)");
     }
     if (status == HW_OK && opt->positions != NULL) {
         status = hw_positions_parse(opt->positions, &s->positions, err);
@@ -134,7 +134,8 @@ static enum hw_status open_all(const struct hw_invocation *in, struct ablate_set
             (void)hw_fail_context(err, status, "--positions: ");
         }
     }
-    status = status == HW_OK ? hw_inputs_open(in, &opt->input, 0, &s->inputs, err) : status;
+    status =
+        status == HW_OK ? hw_inputs_open(in, &opt->input, opt->generate, &s->inputs, err) : status;
     status = status == HW_OK ? parse_arms(opt, s, err) : status;
     status = status == HW_OK ? make_units(opt, s, err) : status;
     if (status == HW_OK) {
@@ -228,6 +229,12 @@ static void add_work(struct ablate_setup *s, const struct hw_invocation *in) {
             has_logits_only ? 0 : 2.0 * (double)n_rows * (double)d->d_model * (double)d->n_vocab;
         s->n_tokens += t;
         s->flops += hw_session_flops(d, t, false) + read;
+        if (opt->generate > 0) {
+            // A generated token costs what one row costs and streams all weights.
+            double run = hw_session_flops(d, t, false) +
+                         16.0 * (double)opt->generate * hw_session_flops(d, 1, true);
+            s->flops += (double)(s->ablation.n_runs + 1) * run;
+        }
         for (size_t pair = 0; pair < s->units.n * s->n_arms; pair++) {
             const struct hw_edit *edit = s->ablation.edits[pair];
             size_t first = 0;
@@ -252,6 +259,7 @@ static enum hw_status make_plan(const struct hw_invocation *in, struct ablate_se
                                          .positions = s->positions,
                                          .max_cells = s->ablation.n_runs,
                                          .max_edits = 1,
+                                         .n_generate = opt->generate,
                                          .batch = opt->batch,
                                          .sources = s->sources};
     memcpy(s->sweep.wanted, s->wanted, sizeof s->sweep.wanted);
@@ -329,15 +337,16 @@ static enum hw_status describe(const struct hw_invocation *in, struct ablate_set
             (void)json_array_append_new(metrics, json_string(hw_metric_rows[k].name));
         }
     }
-    s->manifest =
-        json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:o, s:I, s:s, s:o, s:s, s:s, s:s}",
-                  "command", in->command->name, "format_version", "1.0", "tool_version", HW_VERSION,
-                  "model_sha256", s->model_sha256, "model_family", s->inputs.model->desc.family,
-                  "tokenizer_sha256", s->tokenizer_sha256, "prompts_sha256", s->prompts_sha256,
-                  "n_prompts", (json_int_t)s->inputs.prompts.n, "edits", edits, "n_units",
-                  (json_int_t)s->units.n, "units_sha256", units, "metrics", metrics, "positions",
-                  opt->positions != NULL ? opt->positions : "", "means_by",
-                  opt->means_by != NULL ? opt->means_by : "", "kernels", hw_level_name(ops.level));
+    s->manifest = json_pack(
+        "{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:o, s:I, s:s, s:o, s:s, s:I, s:s, s:s}",
+        "command", in->command->name, "format_version", "1.0", "tool_version", HW_VERSION,
+        "model_sha256", s->model_sha256, "model_family", s->inputs.model->desc.family,
+        "tokenizer_sha256", s->tokenizer_sha256, "prompts_sha256", s->prompts_sha256, "n_prompts",
+        (json_int_t)s->inputs.prompts.n, "edits", edits, "n_units", (json_int_t)s->units.n,
+        "units_sha256", units, "metrics", metrics, "positions",
+        opt->positions != NULL ? opt->positions : "", "generate", (json_int_t)opt->generate,
+        "means_by", opt->means_by != NULL ? opt->means_by : "", "kernels",
+        hw_level_name(ops.level));
     s->kernels = hw_kernels_json(&ops);
     s->command_line = hw_command_line(in, false);
     return s->manifest != NULL && s->kernels != NULL && s->command_line != NULL

@@ -30,6 +30,7 @@ struct ablate_options {
     const char *metric;
     const char *positions;
     const char *means_by;
+    uint64_t generate;
     uint64_t top;
     const char *out;
     bool overwrite;

@@ -47,6 +47,9 @@ static const struct hw_option options[] = {
     HW_OPTION_STRING(struct ablate_options, means_by, "means-by", "KEY", NULL,
                      "For mean and position_mean: prompts with the same value under this key of "
                      "their objects are a group."),
+    HW_OPTION_COUNT(struct ablate_options, generate, "generate", "N", NULL, 1, 1 << 16,
+                    "For exact_match: generate up to N tokens greedily after each prompt, with the "
+                    "change, until they begin with the target or cannot any more."),
     HW_OPTION_GROUP("Output"),
     HW_OPTION_STRING(struct ablate_options, out, "out", "FILE.h5", NULL,
                      "The result. What is done is kept in FILE.h5.parts/ until it is complete; the "
@@ -79,6 +82,32 @@ static enum hw_status check_options(const struct hw_invocation *in, struct hw_er
     }
     status = opt->out != NULL ? hw_cells_check_output(opt->out, opt->overwrite, err) : HW_OK;
     return status == HW_OK && opt->fault != NULL ? hw_fault_arm(opt->fault, err) : status;
+}
+
+// Logits are of single tokens.
+static void warn_targets(const struct hw_invocation *in, const struct ablate_setup *setup) {
+    const bool *wanted = setup->wanted;
+    const struct hw_tokenizer *tokenizer = setup->inputs.tokenizer;
+    if (tokenizer == NULL || !(wanted[HW_METRIC_TARGET_LOGIT] || wanted[HW_METRIC_RANK] ||
+                               wanted[HW_METRIC_LOGIT_DIFFERENCE])) {
+        return;
+    }
+    for (size_t p = 0; p < setup->inputs.prompts.n; p++) {
+        const struct hw_prompt *prompt = &setup->inputs.prompts.items[p];
+        const char *texts[] = {prompt->target, prompt->foil};
+        for (int i = 0; i < 2; i++) {
+            struct hw_tokens tokens = {0};
+            struct hw_error inner;
+            if (texts[i][0] != '\0' &&
+                hw_tokenizer_encode(tokenizer, texts[i], strlen(texts[i]), HW_BOS_NO, &tokens,
+                                    &inner) == HW_OK &&
+                tokens.n > 1) {
+                hw_note(in, "prompt %zu: its %s has %zu tokens; the first one counts", p,
+                        i == 0 ? "target" : "foil", tokens.n);
+            }
+            hw_tokens_free(&tokens);
+        }
+    }
 }
 
 static void show_progress(void *self, double done, double all) {
@@ -248,6 +277,7 @@ static enum hw_status run_ablation(struct hw_invocation *in, struct ablate_setup
     if (status == HW_OK && is_complete) {
         status = judge_file(in, n, err);
     } else if (status == HW_OK) {
+        warn_targets(in, setup);
         hw_detail(in, "kernels: %s", setup->kernels);
         hw_detail(in, "plan: %zu changed runs together, %.1f MB at peak, %.0f GFLOP, about %.0f s",
                   setup->plan.batch, (double)setup->peak_bytes / 1e6, setup->flops / 1e9,

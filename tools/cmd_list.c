@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "analysis/sweep.h"
 #include "formats/schema.h"
 #include "kernels/ops.h"
 #include "probes/probe.h"
@@ -10,6 +11,8 @@
 #include "tools/report.h"
 #include "tools/table.h"
 #include "tracer/model.h"
+
+#define KINDS "probes|records|edits|metrics|families|ops|commands"
 
 // A listing is an array of JSON objects and the columns of its table; both are made by one walk.
 struct listing {
@@ -39,6 +42,18 @@ static void list_ops(const struct listing *list) {
         hw_table_cell(list->table, "%s", name);
         hw_table_cell(list->table, "%s", chosen);
         add(list, json_pack("{s:s, s:s}", "name", name, "implementation", chosen));
+    }
+}
+
+static void list_metrics(const struct listing *list) {
+    for (int k = 0; k < HW_N_METRICS; k++) {
+        const struct hw_metric_row *row = &hw_metric_rows[k];
+        hw_table_cell(list->table, "%s", row->name);
+        hw_table_cell(list->table, "%s", row->units);
+        hw_table_cell(list->table, "%s", row->needs_target ? "target" : "");
+        hw_table_cell(list->table, "%s", row->text);
+        add(list, json_pack("{s:s, s:s, s:b, s:s}", "name", row->name, "units", row->units,
+                            "needs_target", (int)row->needs_target, "description", row->text));
     }
 }
 
@@ -98,6 +113,7 @@ static const struct {
     {"families", "<family", list_families},
     {"commands", "<command|<~what it does", list_commands},
     {"ops", "<op|<implementation", list_ops},
+    {"metrics", "<metric|<unit|<needs|<~what it is", list_metrics},
     {"records", "<record|<dataset|<~what it is", list_records},
 };
 
@@ -119,8 +135,8 @@ static enum hw_status run(struct hw_invocation *in, struct hw_error *err) {
     }
     if (k == HW_LENGTH(kinds)) {
         char shown[100];
-        return hw_fail(err, HW_USAGE, "list: nothing of that name (expected %s, found '%s')",
-                       in->command->arguments, hw_escape(shown, sizeof shown, kind, strlen(kind)));
+        return hw_fail(err, HW_USAGE, "list: nothing of that name (expected %s, found '%s')", KINDS,
+                       hw_escape(shown, sizeof shown, kind, strlen(kind)));
     }
     struct listing list = {json_array(), hw_table_open(kinds[k].columns)};
     kinds[k].list(&list);
@@ -148,12 +164,14 @@ static enum hw_status run(struct hw_invocation *in, struct hw_error *err) {
 const struct hw_command hw_command_list = {
     .name = "list",
     .summary = "list what this build can do",
-    .arguments = "probes|records|edits|families|ops|commands",
+    .arguments = "KIND",
     .min_arguments = 1,
     .max_arguments = 1,
     .description =
+        "KIND is one of " KINDS ".\n\n"
         "probes: what --record can name, and the TransformerLens hooks that stand for it. "
         "edits: how --edit changes a model, and the interventions of papers that it knows by name. "
+        "metrics: what `headwater ablate` measures. "
         "families: the model families that can be run. commands: what can be called. ops: every "
         "operation on numbers and the implementation "
         "that was chosen for this processor. records: every dataset of a capture with the name "

@@ -231,6 +231,32 @@ class Ablations:
                  (result["loss"][1, :, 1].astype("f4") == loss("0.0", "1.1")).all() and np.isnan(result["loss"][1, :, 0]).all()
                  and np.isnan(result["loss"][0, :, 1]).all())
 
+    def test_exact_match(self):
+        """A greedy continuation of captures, with and without the change, against what the sweep says of targets."""
+        model = os.path.join(self.root, "examples", "backcopy", "model")
+        text = "the cat sat on the mat and the c"
+        base = ["--model", model, "--generate", "4", "--record", "loss"]
+
+        def generated(*options):
+            out = self.capture("--text", text, *base, *options)
+            with h5py.File(out, "r") as file:
+                ids = file["token_id"][()]
+                letters = [x.decode() for x in file["token_text"][()]]
+                return "".join(t for t, g in zip(letters, file["token_is_generated"][()]) if g).replace("\u0120", " "), ids
+
+        plain, _ = generated()
+        changed, _ = generated("--edit", "zero:head=0.0:rows=decode")
+        prompts = self.path("match.jsonl")
+        targets = [plain, plain[:2], changed[:3], "qzqz"]
+        with open(prompts, "w", encoding="utf-8") as file:
+            file.write("".join(json.dumps({"text": text, "target": target}) + "\n" for target in targets))
+        result, _ = self.ablate("--model", model, "--prompts", prompts, "--heads", "0.0", "--edit", "zero:rows=decode",
+                                "--metric", "exact_match,loss", "--generate", "4")
+        check("exact_match is 1 where the continuation begins with the target",
+              result["baseline_exact_match"].tolist() == [plain.startswith(t) for t in targets] and
+              result["exact_match"][0, :, 0, 0].tolist() == [changed.startswith(t) for t in targets] and
+              result["baseline_exact_match"][0] == 1 and result["baseline_exact_match"][3] == 0)
+
     def test_bad(self):
         model = os.path.join(self.root, "tests", "golden", "models", "llama-gqa")
         prompts = self.write_prompts()
@@ -238,6 +264,7 @@ class Ablations:
         cases = [
             (2, "there is no metric kx", ["--edit", "zero", "--metric", "loss,kx"]),
             (2, "--edit", []),
+            (2, "--generate", ["--edit", "zero", "--metric", "exact_match"]),
             (2, "expected one of", ["--edit", "zero", "--heads", "0", "--mlp", "0"]),
             (2, "--heads", ["--edit", "zero", "--heads", "7.0"]),
             (2, "nothing is swept", ["--edit", "zero:head=0.0", "--heads", "0"]),
@@ -328,6 +355,7 @@ def main():
         test = Ablations(program, root, folder)
         test.test_metrics()
         test.test_units()
+        test.test_exact_match()
         test.test_bad()
         test.test_cells()
         if smollm2:
