@@ -51,6 +51,7 @@ static enum hw_status make_need(struct hw_edit_sources *s, const struct hw_edit 
     *need = (struct hw_source_need){.replacement = edit->replacement,
                                     .site = site,
                                     .seed = edit->seed,
+                                    .means_by = s->options.means_by,
                                     .width = hw_site_width(d, site)};
     need->spec = strdup(edit->spec);
     need->source = edit->source != NULL ? strdup(edit->source) : NULL;
@@ -137,7 +138,7 @@ static enum hw_status check_own_groups(struct hw_edit_sources *s, struct hw_sour
     for (size_t p = 0; p < s->n_prompts && need->uses_own_group; p++) {
         const struct hw_prompt *prompt = &s->options.prompts->items[p];
         char name[HW_GROUP_NAME_BYTES];
-        (void)hw_prompt_group(prompt, s->options.means_by, name, sizeof name);
+        (void)hw_prompt_group(prompt, need->means_by, name, sizeof name);
         need->groups.of[p] = hw_source_group_find(&need->groups, name);
         if (need->groups.of[p] == SIZE_MAX && prompt->status != HW_PROMPT_FAILED) {
             (void)hw_fail(err, HW_USAGE, "%s has no means of its group '%s' (choose with group=)",
@@ -334,7 +335,7 @@ enum hw_status hw_edit_sources_prepare(struct hw_edit_sources *s, struct hw_sess
                 status = need->rows[layer] != NULL ? HW_OK : no_memory(err);
             }
         }
-        if (status == HW_OK && hw_source_is_mean(need)) {
+        if (status == HW_OK && hw_source_is_mean(need) && need->from != HW_GROUP_MEANS) {
             status = hw_source_means_open(need, n_layers, err);
         }
         if (status == HW_OK && hw_source_is_mean(need) && need->capture != NULL) {
@@ -345,7 +346,7 @@ enum hw_status hw_edit_sources_prepare(struct hw_edit_sources *s, struct hw_sess
         status = hw_source_means_of_prompts(s, session, progress, self, err);
     }
     for (size_t i = 0; i < s->n_needs && status == HW_OK; i++) {
-        if (hw_source_is_mean(&s->needs[i])) {
+        if (hw_source_is_mean(&s->needs[i]) && s->needs[i].from != HW_GROUP_MEANS) {
             status = hw_source_means_end(&s->needs[i], n_layers, err);
         }
     }
@@ -369,11 +370,17 @@ enum hw_status hw_edit_sources_prompt(struct hw_edit_sources *s, struct hw_sessi
 }
 
 // The row of means that an edit takes for the running prompt.
-static void means_of(const struct hw_edit_sources *s, const struct hw_source_need *need,
-                     const struct hw_edit *edit, size_t layer, struct hw_edit_values *ret_values) {
+static enum hw_status means_of(const struct hw_edit_sources *s, const struct hw_source_need *need,
+                               const struct hw_edit *edit, size_t layer,
+                               struct hw_edit_values *ret_values, struct hw_error *err) {
     size_t group = edit->group != NULL     ? hw_source_group_find(&need->groups, edit->group)
                    : s->prompt != SIZE_MAX ? need->groups.of[s->prompt]
                                            : 0;
+    if (need->n_counted != NULL && need->n_counted[group] == 0) {
+        return hw_fail(err, HW_INPUT,
+                       "edit '%s': there are no rows to take the mean of group '%s' of", edit->spec,
+                       need->groups.names[group]);
+    }
     bool is_by_position = need->replacement == HW_REPLACE_POSITION_MEAN;
     const float *rows = need->rows[layer];
     ret_values->rows = rows != NULL ? rows + group * need->n_rows * need->width : NULL;
@@ -381,6 +388,7 @@ static void means_of(const struct hw_edit_sources *s, const struct hw_source_nee
     ret_values->n_positions = !is_by_position           ? 1
                               : need->n_counted != NULL ? need->n_counted[group]
                                                         : need->n_rows;
+    return HW_OK;
 }
 
 enum hw_status hw_edit_sources_values(void *self, const struct hw_edit *edit, size_t layer,
@@ -394,8 +402,7 @@ enum hw_status hw_edit_sources_values(void *self, const struct hw_edit *edit, si
                        edit->spec, layer);
     }
     if (hw_source_is_mean(need)) {
-        means_of(s, need, edit, layer, ret_values);
-        return HW_OK;
+        return means_of(s, need, edit, layer, ret_values, err);
     }
     ret_values->ld = need->width;
     ret_values->n_positions =

@@ -9,9 +9,26 @@
 #include "kernels/size.h"
 #include "probes/edit_source_internal.h"
 
-// The activation that is a site's rows, and the number of its slab's layer or depth.
-static enum hw_dataset dataset_of(enum hw_site site, size_t layer, int32_t *ret_number) {
-    *ret_number = (int32_t)layer;
+// The dataset of /means; HW_N_DATASETS: it has none of the site.
+static enum hw_dataset mean_of(enum hw_site site, bool is_by_position) {
+    switch (site) {
+    case HW_SITE_Z:
+        return is_by_position ? HW_DS_MEANS_POSITION_Z : HW_DS_MEANS_Z;
+    case HW_SITE_ATTN_OUT:
+        return is_by_position ? HW_DS_MEANS_POSITION_ATTENTION_OUTPUT
+                              : HW_DS_MEANS_ATTENTION_OUTPUT;
+    case HW_SITE_MLP_OUT:
+        return is_by_position ? HW_DS_MEANS_POSITION_MLP_OUTPUT : HW_DS_MEANS_MLP_OUTPUT;
+    case HW_SITE_RESID_PRE:
+    case HW_SITE_RESID_POST:
+        return is_by_position ? HW_DS_MEANS_POSITION_RESIDUAL : HW_DS_MEANS_RESIDUAL;
+    default:
+        return HW_N_DATASETS;
+    }
+}
+
+// The activation that is a site's rows.
+static enum hw_dataset activation_of(enum hw_site site) {
     switch (site) {
     case HW_SITE_V:
         return HW_DS_ACTIVATIONS_VALUE;
@@ -25,45 +42,48 @@ static enum hw_dataset dataset_of(enum hw_site site, size_t layer, int32_t *ret_
         return HW_DS_ACTIVATIONS_MLP_OUTPUT;
     case HW_SITE_RESID_MID:
         return HW_DS_ACTIVATIONS_RESIDUAL_MID;
-    case HW_SITE_RESID_POST:
-        *ret_number = (int32_t)layer + 1;
-        return HW_DS_ACTIVATIONS_RESIDUAL;
     default:
         return HW_DS_ACTIVATIONS_RESIDUAL;
     }
 }
 
+static enum hw_dataset dataset_of(const struct hw_source_need *need) {
+    bool is_by_position = need->replacement == HW_REPLACE_POSITION_MEAN;
+    return need->from == HW_GROUP_MEANS ? mean_of(need->site, is_by_position)
+                                        : activation_of(need->site);
+}
+
 static enum hw_status again(const struct hw_source_need *need, const char *lacks,
                             struct hw_error *err) {
-    int32_t number;
-    const char *record = hw_schema_row(dataset_of(need->site, 0, &number))->record;
+    const char *record = hw_schema_row(activation_of(need->site))->record;
+    bool is_by_position = need->replacement == HW_REPLACE_POSITION_MEAN;
+    bool has_means = hw_source_is_mean(need) && mean_of(need->site, false) != HW_N_DATASETS;
     char found[300];
     hw_trace_list_records(need->capture->trace, found, sizeof found);
-    return hw_fail(err, HW_INPUT, "%s: %s needs %s%s (found %s): capture again with --record %s",
-                   need->source, need->spec, record, lacks, found, record);
+    return hw_fail(
+        err, HW_INPUT, "%s: %s needs %s%s%s (found %s): capture again with --record %s%s",
+        need->source, need->spec, has_means ? "means or " : "", record, lacks, found,
+        has_means ? "means" : record, has_means && is_by_position ? " --means-per-position" : "");
 }
 
 // The slab of a layer; -1: it is not recorded.
-static int64_t slab_of(const struct hw_source_need *need, size_t layer,
-                       enum hw_dataset *ret_dataset) {
-    int32_t number;
-    *ret_dataset = dataset_of(need->site, layer, &number);
-    enum hw_axis axis = *ret_dataset == HW_DS_ACTIVATIONS_RESIDUAL ? HW_AXIS_DEPTH : HW_AXIS_LAYER;
-    return hw_trace_find(need->capture->trace, HW_GROUP_ACTIVATIONS, axis, number);
+static int64_t slab_of(const struct hw_source_need *need, size_t layer) {
+    bool has_depth = need->site == HW_SITE_RESID_PRE || need->site == HW_SITE_RESID_POST;
+    int32_t number = (int32_t)layer + (need->site == HW_SITE_RESID_POST);
+    return hw_trace_find(need->capture->trace, need->from,
+                         has_depth ? HW_AXIS_DEPTH : HW_AXIS_LAYER, number);
 }
 
 // Heads of a site and their numbers on the recorded axis; n 0: the site has no heads.
 static const int32_t *recorded_heads(const struct hw_source_need *need, size_t *ret_n) {
-    const struct hw_group_axes *axes =
-        &hw_trace_layout(need->capture->trace)->groups[HW_GROUP_ACTIVATIONS];
+    const struct hw_group_axes *axes = &hw_trace_layout(need->capture->trace)->groups[need->from];
     bool is_kv = need->site == HW_SITE_V;
     *ret_n = is_kv ? axes->n_kv_heads : need->site == HW_SITE_Z ? axes->n_heads : 0;
     return is_kv ? axes->kv_heads : axes->heads;
 }
 
 static bool has_head(const struct hw_source_need *need, size_t slab, size_t head) {
-    const struct hw_group_axes *axes =
-        &hw_trace_layout(need->capture->trace)->groups[HW_GROUP_ACTIVATIONS];
+    const struct hw_group_axes *axes = &hw_trace_layout(need->capture->trace)->groups[need->from];
     size_t n;
     const int32_t *heads = recorded_heads(need, &n);
     for (size_t i = 0; i < n; i++) {
@@ -80,12 +100,15 @@ static enum hw_status check_record(const struct hw_edit_sources *s,
                                    const struct hw_source_need *need, struct hw_error *err) {
     const struct hw_model_desc *d = s->desc;
     const struct hw_trace *trace = need->capture->trace;
-    enum hw_dataset dataset;
-    (void)slab_of(need, 0, &dataset);
-    if (!hw_trace_has(trace, dataset)) {
+    enum hw_dataset dataset = dataset_of(need);
+    if (dataset == HW_N_DATASETS || !hw_trace_has(trace, dataset)) {
         return again(need, "", err);
     }
-    if (hw_trace_n_rows(trace, dataset) != hw_trace_n_tokens(trace)) {
+    bool is_mean = need->from == HW_GROUP_MEANS;
+    size_t n_positions = is_mean && need->replacement == HW_REPLACE_POSITION_MEAN
+                             ? hw_layout_axis(hw_trace_layout(trace), need->from, HW_AXIS_POSITION)
+                             : 1;
+    if (!is_mean && hw_trace_n_rows(trace, dataset) != hw_trace_n_tokens(trace)) {
         return again(need, " at every position (without --positions)", err);
     }
     size_t n_recorded;
@@ -102,7 +125,7 @@ static enum hw_status check_record(const struct hw_edit_sources *s,
             continue;
         }
         char lacks[64];
-        int64_t slab = slab_of(need, layer, &dataset);
+        int64_t slab = slab_of(need, layer);
         (void)snprintf(lacks, sizeof lacks, " of layer %zu", layer);
         if (slab < 0) {
             return again(need, lacks, err);
@@ -114,10 +137,10 @@ static enum hw_status check_record(const struct hw_edit_sources *s,
             }
         }
         size_t width = n > 0 ? n_recorded * d->d_head : need->width;
-        if (hw_trace_n_inner(trace, dataset) != width) {
+        if (hw_trace_n_inner(trace, dataset) != n_positions * width) {
             return hw_fail(err, HW_INPUT, "%s: rows of %s have %zu values (expected %zu)",
                            need->source, hw_schema_row(dataset)->name,
-                           hw_trace_n_inner(trace, dataset), width);
+                           hw_trace_n_inner(trace, dataset), n_positions * width);
         }
     }
     return HW_OK;
@@ -227,8 +250,7 @@ static enum hw_status find_prompts(struct hw_edit_sources *s, const struct hw_so
 }
 
 // The groups of the capture's prompts.
-static enum hw_status find_groups(const struct hw_edit_sources *s, struct hw_source_need *need,
-                                  struct hw_error *err) {
+static enum hw_status find_groups(struct hw_source_need *need, struct hw_error *err) {
     const struct hw_trace *trace = need->capture->trace;
     enum hw_status status = HW_OK;
     need->n_rows = 1;
@@ -237,7 +259,7 @@ static enum hw_status find_groups(const struct hw_edit_sources *s, struct hw_sou
         char name[HW_GROUP_NAME_BYTES];
         size_t group;
         if (has_rows(prompt)) {
-            (void)hw_object_group(prompt->json, s->options.means_by, name, sizeof name);
+            (void)hw_object_group(prompt->json, need->means_by, name, sizeof name);
             status = hw_source_group_add(&need->groups, name, &group, err);
             if (need->replacement == HW_REPLACE_POSITION_MEAN) {
                 need->n_rows = hw_size_max(need->n_rows, prompt->n_prompt_tokens);
@@ -247,14 +269,47 @@ static enum hw_status find_groups(const struct hw_edit_sources *s, struct hw_sou
     return status;
 }
 
+// The groups of /means: of its own key, which --means-by may repeat.
+static enum hw_status take_groups(struct hw_source_need *need, struct hw_error *err) {
+    const struct hw_layout *layout = hw_trace_layout(need->capture->trace);
+    const char *key = layout->means_by != NULL ? layout->means_by : "";
+    if (need->means_by != NULL && strcmp(need->means_by, key) != 0) {
+        return hw_fail(err, HW_USAGE,
+                       "%s: its means are by '%s' (expected '%s', as --means-by says)",
+                       need->source, key, need->means_by);
+    }
+    need->means_by = key[0] != '\0' ? key : NULL;
+    need->n_rows = need->replacement == HW_REPLACE_POSITION_MEAN
+                       ? hw_layout_axis(layout, HW_GROUP_MEANS, HW_AXIS_POSITION)
+                       : 1;
+    enum hw_status status = HW_OK;
+    for (size_t g = 0; g < layout->n_mean_groups && status == HW_OK; g++) {
+        size_t group;
+        status = hw_source_group_add(&need->groups, layout->mean_groups[g], &group, err);
+        if (status == HW_OK && group != g) {
+            status =
+                hw_fail(err, HW_INPUT, "%s: has two groups of means of one name", need->source);
+        }
+    }
+    return status;
+}
+
 enum hw_status hw_source_capture_open(struct hw_edit_sources *s, struct hw_source_need *need,
                                       struct hw_error *err) {
     enum hw_status status = open_capture(s, need->source, &need->capture, err);
-    status = status == HW_OK ? check_record(s, need, err) : status;
     if (status != HW_OK) {
         return status;
     }
-    return hw_source_is_mean(need) ? find_groups(s, need, err) : find_prompts(s, need, err);
+    need->from = HW_GROUP_MEANS;
+    if (hw_source_is_mean(need) && check_record(s, need, NULL) == HW_OK) {
+        return take_groups(need, err);
+    }
+    need->from = HW_GROUP_ACTIVATIONS;
+    status = check_record(s, need, err);
+    if (status != HW_OK) {
+        return status;
+    }
+    return hw_source_is_mean(need) ? find_groups(need, err) : find_prompts(s, need, err);
 }
 
 void hw_source_capture_close(struct hw_source_capture *capture) {
@@ -264,36 +319,42 @@ void hw_source_capture_close(struct hw_source_capture *capture) {
     free(capture->prompt_of);
 }
 
-// Rows of a prompt of the capture as whole rows of the site; heads that are not recorded are NaN,
-// and nobody reads them.
-static enum hw_status read_rows(const struct hw_edit_sources *s, const struct hw_source_need *need,
-                                size_t at, size_t layer, float *ret_rows, struct hw_error *err) {
-    struct hw_trace *trace = need->capture->trace;
-    const struct hw_trace_prompt *prompt = hw_trace_prompt(trace, at);
-    enum hw_dataset dataset;
-    size_t slab = (size_t)slab_of(need, layer, &dataset);
-    size_t n = prompt->n_prompt_tokens;
-    size_t n_inner = hw_trace_n_inner(trace, dataset);
-    if (n_inner == need->width) {
-        return hw_trace_read_f32(trace, dataset, slab, prompt->first_token, n, ret_rows, err);
-    }
-    float *rows = malloc(n * n_inner * sizeof *rows);
-    if (rows == NULL) {
-        return hw_fail(err, HW_RESOURCE, "not enough memory for rows of %s", need->source);
-    }
-    enum hw_status status =
-        hw_trace_read_f32(trace, dataset, slab, prompt->first_token, n, rows, err);
+// n rows of a slab, n_inner values each as they are recorded, as whole rows of the site; heads that
+// are not recorded are NaN, and nobody reads them.
+static void spread(const struct hw_edit_sources *s, const struct hw_source_need *need,
+                   const float *rows, size_t n, float *ret_rows) {
     size_t n_heads;
     size_t d = s->desc->d_head;
     const int32_t *heads = recorded_heads(need, &n_heads);
     for (size_t i = 0; i < n * need->width; i++) {
         ret_rows[i] = NAN;
     }
-    for (size_t i = 0; i < n && status == HW_OK; i++) {
+    for (size_t i = 0; i < n; i++) {
         for (size_t h = 0; h < n_heads; h++) {
-            memcpy(ret_rows + i * need->width + (size_t)heads[h] * d, rows + i * n_inner + h * d,
+            memcpy(ret_rows + i * need->width + (size_t)heads[h] * d, rows + (i * n_heads + h) * d,
                    d * sizeof *rows);
         }
+    }
+}
+
+// Rows first .. first + n of the dataset, each of n_positions rows of the site.
+static enum hw_status read_rows(const struct hw_edit_sources *s, const struct hw_source_need *need,
+                                size_t layer, size_t first, size_t n, size_t n_positions,
+                                float *ret_rows, struct hw_error *err) {
+    struct hw_trace *trace = need->capture->trace;
+    enum hw_dataset dataset = dataset_of(need);
+    size_t slab = (size_t)slab_of(need, layer);
+    size_t n_inner = hw_trace_n_inner(trace, dataset);
+    if (n_inner == n_positions * need->width) {
+        return hw_trace_read_f32(trace, dataset, slab, first, n, ret_rows, err);
+    }
+    float *rows = malloc(n * n_inner * sizeof *rows);
+    if (rows == NULL) {
+        return hw_fail(err, HW_RESOURCE, "not enough memory for rows of %s", need->source);
+    }
+    enum hw_status status = hw_trace_read_f32(trace, dataset, slab, first, n, rows, err);
+    if (status == HW_OK) {
+        spread(s, need, rows, n * n_positions, ret_rows);
     }
     free(rows);
     return status;
@@ -320,10 +381,51 @@ static enum hw_status check_rows(const struct hw_edit_sources *s, const struct h
     return HW_OK;
 }
 
+// /means as it is, into the rows of the need.
+static enum hw_status take_means(struct hw_edit_sources *s, struct hw_source_need *need,
+                                 struct hw_error *err) {
+    struct hw_trace *trace = need->capture->trace;
+    bool is_by_position = need->replacement == HW_REPLACE_POSITION_MEAN;
+    size_t n_groups = need->groups.n;
+    size_t n = n_groups * need->n_rows;
+    int64_t *counts = calloc(n + 1, sizeof *counts);
+    need->n_counted = calloc(n_groups + 1, sizeof *need->n_counted);
+    enum hw_status status =
+        counts == NULL || need->n_counted == NULL
+            ? hw_fail(err, HW_RESOURCE, "not enough memory for means of %s", need->source)
+            : hw_trace_read_i64(trace,
+                                is_by_position ? HW_DS_MEANS_POSITION_COUNT : HW_DS_MEANS_COUNT, 0,
+                                0, n_groups, counts, err);
+    for (size_t g = 0; g < n_groups && status == HW_OK; g++) {
+        size_t *n_counted = &need->n_counted[g];
+        while (*n_counted < need->n_rows && counts[g * need->n_rows + *n_counted] > 0) {
+            ++*n_counted;
+        }
+    }
+    for (size_t layer = 0; layer < s->desc->n_layers && status == HW_OK; layer++) {
+        if (!need->layers[layer]) {
+            continue;
+        }
+        float *rows = malloc((n * need->width + 1) * sizeof *rows);
+        need->rows[layer] = rows;
+        status = rows != NULL ? read_rows(s, need, layer, 0, n_groups, need->n_rows, rows, err)
+                              : hw_fail(err, HW_RESOURCE, "not enough memory for means");
+        for (size_t g = 0; g < n_groups && status == HW_OK; g++) {
+            status = check_rows(s, need, layer, rows + g * need->n_rows * need->width,
+                                need->n_counted[g], err);
+        }
+    }
+    free(counts);
+    return status;
+}
+
 enum hw_status hw_source_capture_means(struct hw_edit_sources *s, struct hw_source_need *need,
                                        struct hw_error *err) {
     const struct hw_trace *trace = need->capture->trace;
     size_t most = 0;
+    if (need->from == HW_GROUP_MEANS) {
+        return take_means(s, need, err);
+    }
     for (size_t p = 0; p < hw_trace_n_prompts(trace); p++) {
         most = hw_size_max(most, hw_trace_prompt(trace, p)->n_prompt_tokens);
     }
@@ -341,9 +443,9 @@ enum hw_status hw_source_capture_means(struct hw_edit_sources *s, struct hw_sour
                 continue;
             }
             size_t n = prompt->n_prompt_tokens;
-            (void)hw_object_group(prompt->json, s->options.means_by, name, sizeof name);
+            (void)hw_object_group(prompt->json, need->means_by, name, sizeof name);
             size_t group = hw_source_group_find(&need->groups, name);
-            status = read_rows(s, need, p, layer, rows, err);
+            status = read_rows(s, need, layer, prompt->first_token, n, 1, rows, err);
             status = status == HW_OK ? check_rows(s, need, layer, rows, n, err) : status;
             status = status == HW_OK
                          ? hw_source_means_add(need, layer, group, 0, n, rows, need->width, err)
@@ -361,10 +463,11 @@ enum hw_status hw_source_capture_prompt(struct hw_edit_sources *s, struct hw_sou
     }
     size_t at = need->capture->prompt_of[prompt];
     size_t n = hw_trace_prompt(need->capture->trace, at)->n_prompt_tokens;
+    size_t first = hw_trace_prompt(need->capture->trace, at)->first_token;
     enum hw_status status = HW_OK;
     for (size_t layer = 0; layer < s->desc->n_layers && status == HW_OK; layer++) {
         if (need->layers[layer]) {
-            status = read_rows(s, need, at, layer, need->rows[layer], err);
+            status = read_rows(s, need, layer, first, n, 1, need->rows[layer], err);
             status =
                 status == HW_OK ? check_rows(s, need, layer, need->rows[layer], n, err) : status;
         }

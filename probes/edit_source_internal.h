@@ -47,10 +47,12 @@ struct hw_source_need {
     size_t width; // floats of a row
     // Where values come from.
     struct hw_source_capture *capture; // NULL: the prompts given
+    enum hw_group from;                // of the capture: ACTIVATIONS, or MEANS taken as they are
     struct hw_source_run *run;         // of FROM and RESAMPLE without a capture
     // Of means: groups, sums while adding, then means [n_groups, n_rows, width] of each layer.
     struct hw_source_groups groups;
-    bool uses_own_group; // an edit takes the group of the prompt
+    const char *means_by; // key of the groups
+    bool uses_own_group;  // an edit takes the group of the prompt
     size_t n_rows;
     size_t *n_counted;      // [n_groups] positions
     struct hw_means **sums; // [n_layers]

@@ -228,6 +228,16 @@ def test_means(runs, plain, name):
     out = runs.capture("mean:head=0.1:group=y", more=["--means-by", "kind"])
     mean = np.concatenate([z[first[q]:first[q + 1], 0, 1] for q in (1, 3, 5)]).astype(np.float64).mean(axis=0)
     check(close(read(out, "activations/z")[:, 0, 1].astype(np.float64), mean), f"{name}: group= picks a group")
+    for by in (None, "kind"):
+        more = ["--means-by", by] if by else []
+        kept = runs.capture(more=[*more, "--means-per-position"], records="means")
+        narrow = runs.capture(more=[*more, "--means-per-position"], records="means:0.1")
+        for edit in ["mean:head=0.1", "mean:attn=1", "position_mean:mlp=0", "position_mean:head=0.1",
+                     "mean:channel=3:layer=0:site=resid_post"]:
+            out = runs.capture(edit, more=more)
+            sources = [kept, narrow] if "head=" in edit else [kept]
+            check(not any(differing(out, runs.capture(f"{edit}:source={source}")) for source in sources),
+                  f"{name}: the same bits from means, {edit} by {by}")
     narrow = runs.capture(records="z:0.1")
     out = runs.capture("mean:head=0.1")
     check(not differing(out, runs.capture(f"mean:head=0.1:source={narrow}")), f"{name}: from a capture of one head")
