@@ -298,7 +298,7 @@ class KillTest:
         def other(prompts=runs.prompts, model=runs.model):
             return cr.Runs(runs.program, runs.trace_equal, model, prompts)
 
-        cases = [("--record", ["recorded"], ["--record", "loss"], runs),
+        cases = [("--record", ["recorded"], ["--record", "z"], runs),
                  ("--top", ["top", "8", "4"], ["--top", "4"], runs),
                  ("--label", ["labels"], ["--label", "a=b"], runs),
                  ("--detail", ["detail"], ["--detail", "prompt"], runs),
