@@ -60,6 +60,11 @@ enum hw_status hw_source_groups_of_prompts(struct hw_edit_sources *s, struct hw_
             status = hw_source_group_add(groups, name, &groups->of[p], err);
         }
     }
+    bool has_key = s->options.means_by == NULL || groups->n != 1 || groups->names[0][0] != '\0';
+    if (status == HW_OK && !has_key) {
+        status =
+            hw_fail(err, HW_USAGE, "--means-by %s: no prompt has that key", s->options.means_by);
+    }
     return status;
 }
 

@@ -9,6 +9,21 @@
 #include "tools/report.h"
 #include "tools/table.h"
 
+// An option that would do nothing is a slip.
+static enum hw_status check_means(const struct capture_setup *setup,
+                                  const struct capture_options *opt, struct hw_error *err) {
+    bool is_taken = setup->plan.recording.layout.has[HW_DS_MEANS_COUNT];
+    for (size_t i = 0; i < setup->n_edits; i++) {
+        enum hw_replacement replacement = setup->edits[i]->replacement;
+        is_taken =
+            is_taken || replacement == HW_REPLACE_MEAN || replacement == HW_REPLACE_POSITION_MEAN;
+    }
+    return opt->means_by == NULL || is_taken
+               ? HW_OK
+               : hw_fail(err, HW_USAGE,
+                         "--means-by groups means, and none are recorded or taken by --edit");
+}
+
 static enum hw_status make_plan(const struct hw_invocation *in, struct capture_setup *setup,
                                 struct hw_error *err) {
     const struct capture_options *opt = in->options;
@@ -43,6 +58,7 @@ static enum hw_status make_plan(const struct hw_invocation *in, struct capture_s
     enum hw_status status =
         hw_plan_open(setup->model, &setup->prompts, &options, &setup->plan, err);
     setup->has_plan = status == HW_OK;
+    status = status == HW_OK ? check_means(setup, opt, err) : status;
     return status == HW_OK ? hw_plan_check_memory(&setup->plan, in->common.memory_limit, err)
                            : status;
 }
