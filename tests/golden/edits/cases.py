@@ -138,7 +138,7 @@ def sourced(s):
         Case("mean-head", [f"mean:head=0.{h}"], heads_of(s, 0, [h], "mean"), real=True,
              before=z, also=[[f"mean:head=0.{h}:source={{capture}}"]]),
         Case("mean-kv", [f"mean:kv={m}.{k}"], heads_of(s, m, group_of(s, k), "mean"),
-             before=z, also=[[f"mean:kv={m}.{k}:source={{capture}}"]]),
+             before=["--record", "means"], also=[[f"mean:kv={m}.{k}:source={{capture}}"]]),
         Case("mean-attn", ["mean:attn=0"], whole("attn_out", 0, "mean")),
         Case("mean-mlp", [f"mean:mlp={m}:rows=last"], whole("mlp_out", m, "mean", rows="last"), real=True),
         Case("mean-neuron", [f"mean:neuron={n}:layer=0"], one("mlp_post", 0, n, "mean")),
