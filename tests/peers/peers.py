@@ -105,9 +105,10 @@ class Peer:
         self.process.wait()
 
 
-def abba(a, b, n_pairs):
-    """[(a, b)] of n_pairs pairs run as A B, B A, A B ...; each warmed up once."""
-    a(), b()
+def abba(a, b, n_pairs, is_warm=False):
+    """[(a, b)] of n_pairs pairs run as A B, B A, A B ...; each warmed up once, or by the caller."""
+    if not is_warm:
+        a(), b()
     pairs = []
     for i in range(n_pairs):
         if i % 2 == 0:
